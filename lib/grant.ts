@@ -1,0 +1,59 @@
+/**
+ * What a finished login consists of, and what was asked of it: plain data that the protocol produces, a
+ * transaction keeps and the session receives. Types only; knows nothing of any of the three.
+ */
+
+/** Any value that survives `JSON.stringify` and `JSON.parse`. */
+export type JsonValue =
+  | string
+  | number
+  | boolean
+  | null
+  | readonly JsonValue[]
+  | { readonly [name: string]: JsonValue | undefined }
+
+/** The claims of a validated ID token (OpenID Connect Core §2), under their own names. */
+export interface IdTokenClaims {
+  readonly iss: string
+  readonly sub: string
+  readonly aud: string | readonly string[]
+  /** Seconds since the epoch, as all times in a token. */
+  readonly exp: number
+  readonly iat: number
+  readonly auth_time?: number
+  readonly acr?: string
+  readonly amr?: readonly string[]
+  readonly azp?: string
+  readonly [claim: string]: JsonValue | undefined
+}
+
+/** The tokens that the OP granted. */
+export interface TokenSet {
+  readonly accessToken: string
+  /** In lower case. */
+  readonly tokenType: 'bearer' | 'dpop'
+  /** Epoch milliseconds; absent when the OP did not say. */
+  readonly expiresAt?: number
+  /** Space-separated; what was asked for when the OP did not say (RFC 6749 §5.1). */
+  readonly scope: string
+  /** The signed JWT. */
+  readonly idToken: string
+  readonly refreshToken?: string
+}
+
+/** The outcome of an approved authentication request. */
+export interface Grant {
+  readonly claims: IdTokenClaims
+  readonly tokens: TokenSet
+}
+
+/** What the token response has to live up to, because the authentication request asked for it. */
+export interface Expectations {
+  /** When the authentication request was sent, epoch milliseconds [TOK-11]. */
+  readonly requestedAt: number
+  readonly scope: string
+  readonly acrValues?: readonly string[]
+  /** Seconds since the person last authenticated [TOK-16]. */
+  readonly maxAge?: number
+  readonly expectedSubject?: string
+}
