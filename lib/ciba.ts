@@ -1,0 +1,78 @@
+/**
+ * `ciba(options)`: builds the parts and joins them.
+ */
+
+import createDebug from 'debug'
+import type { RequestHandler } from 'express'
+import { createClient } from './client.ts'
+import type { ContextParts, RequestContext } from './express/context.ts'
+import { startCounter } from './express/limiter.ts'
+import { notificationHandler } from './express/notification.ts'
+import { type CibaOptions, type ResolvedOptions, resolveOptions } from './express/options.ts'
+import { router } from './express/router.ts'
+
+const debug = createDebug('express-ciba')
+
+declare global {
+  namespace Express {
+    interface Request {
+      /** Set by `ciba()` on every request. */
+      ciba: RequestContext
+    }
+  }
+}
+
+/** What {@link ciba} returns: a middleware with a little more. */
+export interface CibaMiddleware extends RequestHandler {
+  /**
+   * The handler of the notification route alone, to mount ahead of the session middleware, which it does not need:
+   * `app.post('/ciba/notification', auth.notification)`.
+   */
+  readonly notification: RequestHandler
+  /**
+   * Answers waiting browsers with `pending`, follows token requests in flight to their end, and leaves nothing
+   * running. Call it after `server.close()`.
+   */
+  close(): Promise<void>
+}
+
+/**
+ * Middleware that signs people in by CIBA: gives every request its `req.ciba`, and serves `/ciba/start`,
+ * `/ciba/poll`, `/ciba/cancel`, `/ciba/notification` and `/ciba/logout`. Needs express-session before it.
+ *
+ * The OP is not contacted before the first start, so an OP that is down does not keep the app from booting.
+ *
+ * @throws TypeError with `code: 'ERR_CIBA_INVALID_OPTION'`, naming the option and the remedy.
+ */
+export function ciba(options: CibaOptions = {}): CibaMiddleware {
+  const resolved = resolveOptions(options, process.env)
+  const client = createClient(resolved.client)
+  const { flow } = client
+  const parts: ContextParts = {
+    client,
+    flow,
+    afterAuthentication: resolved.afterAuthentication,
+    countStart: startCounter(resolved.startLimiters, client.pseudonymKey),
+    longPollTimeoutMs: resolved.longPollTimeoutMs,
+  }
+  const notification = notificationHandler(flow)
+  const middleware = router({ ...parts, options: resolved, notification })
+  announce(resolved)
+  return Object.assign(middleware, { notification, close: () => client.close() })
+}
+
+let hasWarned = false
+
+function announce({ client, routes }: ResolvedOptions): void {
+  if (client.deliveryMode === 'ping' && client.baseURL && routes.notification !== false) {
+    // Both sides of what must fit together, to be seen in one line [CFG-5].
+    debug('the OP must ping %s%s', client.baseURL.href.replace(/\/$/, ''), routes.notification)
+  }
+  if (client.ownsStore && process.env['NODE_ENV'] === 'production' && !hasWarned) {
+    hasWarned = true
+    process.emitWarning(
+      'express-ciba keeps transactions in the memory of this process: logins under way are lost on restart, and several instances do not see each other\'s. Give the "store" option to change that, or a MemoryTransactionStore to say that it is meant.',
+      { code: 'EXPRESS_CIBA_MEMORY_STORE' },
+    )
+  }
+}

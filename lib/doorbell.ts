@@ -1,0 +1,35 @@
+/**
+ * A sleep that ends at an instant or at a ring, whichever comes first. Knows nothing of who rings.
+ */
+
+import type { Clock } from './clock.ts'
+
+/** One sleeper's bell. A ring while nobody sleeps is remembered until {@link quiet}. */
+export class Doorbell {
+  #rung = false
+  #wake: (() => void) | undefined
+
+  /** Ends the sleep; bound, so that it can be handed out as a listener. */
+  readonly ring = (): void => {
+    this.#rung = true
+    this.#wake?.()
+  }
+
+  /** Forgets earlier rings: call it before looking at what they were about. */
+  quiet(): void {
+    this.#rung = false
+  }
+
+  /** Sleeps until `instant` (epoch milliseconds), unless it rings or has rung. */
+  async sleepUntil(instant: number, clock: Clock): Promise<void> {
+    if (this.#rung) return
+    await new Promise<void>((resolve) => {
+      const callOff = clock.after(instant - clock.now(), resolve)
+      this.#wake = () => {
+        callOff()
+        resolve()
+      }
+    })
+    this.#wake = undefined
+  }
+}

@@ -1,0 +1,119 @@
+/**
+ * The errors that callers can meet, each with a stable code. Knows nothing of where they are thrown or shown.
+ */
+
+/** The closed set of codes of a {@link CibaError}. */
+export type CibaErrorCode =
+  /** The authentication request, or what the browser sent, breaks a rule; the message says which. */
+  | 'ERR_CIBA_INVALID_REQUEST'
+  /** The OP refused the authentication request (CIBA Core §13): see {@link RequestRefusedError}. */
+  | 'ERR_CIBA_REQUEST_REFUSED'
+  /** The guard asks for a signed-in session. */
+  | 'ERR_CIBA_UNAUTHENTICATED'
+  /** A browser called a state-changing route from another site. */
+  | 'ERR_CIBA_CROSS_SITE_REQUEST'
+  /** Unknown, purged, or started by another session: on purpose, nobody can tell which. */
+  | 'ERR_CIBA_UNKNOWN_TRANSACTION'
+  | 'ERR_CIBA_METHOD_NOT_ALLOWED'
+  | 'ERR_CIBA_BODY_TOO_LARGE'
+  | 'ERR_CIBA_UNSUPPORTED_MEDIA_TYPE'
+  /** The start limiter says no; `retryAfter` says for how long. */
+  | 'ERR_CIBA_TOO_MANY_STARTS'
+  /** express-session does not run before `ciba()`, or its store is disconnected. */
+  | 'ERR_CIBA_NO_SESSION'
+  /** The OP's metadata does not fit this client or the standard; the message says what to change. */
+  | 'ERR_CIBA_INVALID_OP_METADATA'
+  /**
+   * The OP answered with a 5xx or nonsense, or the connection was lost after the request had been sent. The
+   * person may have been asked, so nothing is tried again by itself [REQ-16].
+   */
+  | 'ERR_CIBA_OP_FAILED'
+  /** The OP could not be reached: nobody was asked, trying again is safe. */
+  | 'ERR_CIBA_OP_UNREACHABLE'
+  /** No room for another transaction in the memory store. */
+  | 'ERR_CIBA_STORE_FULL'
+  /** The transaction store, the session store or the start limiter failed; `cause` has the reason. */
+  | 'ERR_CIBA_STORE_FAILED'
+  /** `close()` was called. */
+  | 'ERR_CIBA_CLOSED'
+
+/** The HTTP status and `error` that the routes answer, and whether the message may be shown to who asked. */
+const kinds: Readonly<Record<CibaErrorCode, { status: number; error: string; expose?: false }>> = {
+  ERR_CIBA_INVALID_REQUEST: { status: 400, error: 'invalid_request' },
+  ERR_CIBA_REQUEST_REFUSED: { status: 400, error: 'invalid_request' },
+  ERR_CIBA_UNAUTHENTICATED: { status: 401, error: 'unauthenticated' },
+  ERR_CIBA_CROSS_SITE_REQUEST: { status: 403, error: 'cross_site_request' },
+  ERR_CIBA_UNKNOWN_TRANSACTION: { status: 404, error: 'unknown_transaction' },
+  ERR_CIBA_METHOD_NOT_ALLOWED: { status: 405, error: 'method_not_allowed' },
+  ERR_CIBA_BODY_TOO_LARGE: { status: 413, error: 'body_too_large' },
+  ERR_CIBA_UNSUPPORTED_MEDIA_TYPE: { status: 415, error: 'unsupported_media_type' },
+  ERR_CIBA_TOO_MANY_STARTS: { status: 429, error: 'too_many_requests' },
+  ERR_CIBA_NO_SESSION: { status: 500, error: 'server_error', expose: false },
+  ERR_CIBA_INVALID_OP_METADATA: { status: 502, error: 'bad_gateway', expose: false },
+  ERR_CIBA_OP_FAILED: { status: 502, error: 'bad_gateway' },
+  ERR_CIBA_OP_UNREACHABLE: { status: 503, error: 'temporarily_unavailable' },
+  ERR_CIBA_STORE_FULL: { status: 503, error: 'temporarily_unavailable' },
+  ERR_CIBA_STORE_FAILED: { status: 503, error: 'temporarily_unavailable' },
+  ERR_CIBA_CLOSED: { status: 503, error: 'temporarily_unavailable' },
+}
+
+/** What a {@link CibaError} may be given besides its code and message. */
+export interface CibaErrorDetails {
+  /** The fault behind it. Not enumerable, so that serialisers and loggers that walk properties skip it. */
+  readonly cause?: unknown
+  /** Seconds after which trying again makes sense. */
+  readonly retryAfter?: number
+  /** Replaces the status that goes with the code. */
+  readonly status?: number
+}
+
+/**
+ * An error of this package that a caller may want to tell from others: switch on `code`.
+ *
+ * Messages never contain a secret, token, hint or `auth_req_id` [SEC-11].
+ */
+export class CibaError extends Error {
+  override readonly name: string = 'CibaError'
+  readonly code: CibaErrorCode
+  /** The HTTP status that fits; Express's own error handler uses it too. */
+  readonly status: number
+  /** Whether the message may be shown to whoever sent the request. */
+  readonly expose: boolean
+  /** Seconds after which trying again makes sense, where that is known. */
+  readonly retryAfter?: number
+
+  constructor(code: CibaErrorCode, message: string, details: CibaErrorDetails = {}) {
+    super(message, 'cause' in details ? { cause: details.cause } : undefined)
+    this.code = code
+    this.status = details.status ?? kinds[code].status
+    this.expose = kinds[code].expose ?? true
+    if (details.retryAfter !== undefined) this.retryAfter = details.retryAfter
+  }
+
+  /** The `error` member of the JSON that the routes answer. */
+  get error(): string {
+    return kinds[this.code].error
+  }
+}
+
+/** The OP refused the authentication request (CIBA Core §13): nobody was asked [ERR-2]. */
+export class RequestRefusedError extends CibaError {
+  override readonly name: string = 'RequestRefusedError'
+  readonly #error: string
+  /** The OP's `error_description`: untrusted text, shortened, without control characters [ERR-6]. */
+  readonly error_description?: string
+
+  constructor(error: string, description: string | undefined, details?: CibaErrorDetails) {
+    super('ERR_CIBA_REQUEST_REFUSED', `the OP refused the authentication request: ${error}`, {
+      status: error === 'access_denied' ? 403 : 400,
+      ...details,
+    })
+    this.#error = error
+    if (description !== undefined) this.error_description = description
+  }
+
+  /** The OP's `error` code, for example `unknown_user_id`; the set is open. */
+  override get error(): string {
+    return this.#error
+  }
+}

@@ -1,0 +1,51 @@
+/**
+ * How often anyone may be asked, and may ask (RFC 10027 §6.1.11). Knows nothing of transactions.
+ */
+
+import { createHmac } from 'node:crypto'
+import { RateLimiterMemory } from 'rate-limiter-flexible'
+import { CibaError } from '../errors.ts'
+import type { StartLimiter, StartLimiters } from './options.ts'
+
+/** Counts a start for this person by this session; rejects when there were too many [SEC-3]. */
+export type CountStart = (hint: unknown, owner: string) => Promise<void>
+
+const windowSeconds = 300
+const startsPerHint = 5
+const startsPerSession = 20
+
+/** A limiter's store sees pseudonyms under `pseudonymKey`, never a hint. */
+export function startCounter(limiters: StartLimiters | false, pseudonymKey: Uint8Array): CountStart {
+  if (limiters === false) return async () => {}
+  const memory = (points: number, keyPrefix: string) =>
+    new RateLimiterMemory({ points, duration: windowSeconds, keyPrefix })
+  const perHint = limiters.hint ?? memory(startsPerHint, 'express-ciba-hint')
+  const perSession = limiters.session ?? memory(startsPerSession, 'express-ciba-session')
+  const pseudonym = (text: string) => createHmac('sha256', pseudonymKey).update(text).digest('base64url')
+
+  return async (hint, owner) => {
+    // The session first: who has used up his own starts must not use up other people's.
+    await consume(perSession, `session:${pseudonym(owner)}`)
+    if (typeof hint === 'string') await consume(perHint, `hint:${pseudonym(normalised(hint))}`)
+  }
+}
+
+async function consume(limiter: StartLimiter, key: string): Promise<void> {
+  try {
+    await limiter.consume(key)
+  } catch (refusal) {
+    const wait = (refusal as { msBeforeNext?: unknown } | undefined)?.msBeforeNext
+    if (typeof wait === 'number') {
+      throw new CibaError('ERR_CIBA_TOO_MANY_STARTS', 'too many requests, try again later', {
+        retryAfter: Math.max(1, Math.ceil(wait / 1000)),
+      })
+    }
+    // Open when broken would be a way around the limit.
+    throw new CibaError('ERR_CIBA_STORE_FAILED', 'the start limiter failed', { cause: refusal })
+  }
+}
+
+/** One person, however the hint is spelled. */
+function normalised(hint: string): string {
+  return hint.normalize('NFKC').toLowerCase().replace(/\s+/g, '')
+}

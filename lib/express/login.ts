@@ -1,0 +1,127 @@
+/**
+ * Polls on behalf of a browser, and signs its session in when the person has approved: once, in the session that
+ * asked, and not before the tokens are saved there. Knows nothing of how the answer looks on the wire.
+ */
+
+import { finished } from 'node:stream'
+import createDebug from 'debug'
+import type { Request, Response } from 'express'
+import type { Claim } from '../delivery.ts'
+import type { Flow } from '../flow.ts'
+import type { CompleteTransaction, Transaction } from '../transaction.ts'
+import type { AuthenticationResult, ResolvedOptions } from './options.ts'
+import { detachSession, leaveUnsaved, loginOf, type Move, moveLogin, ownerOf } from './session.ts'
+
+const debug = createDebug('express-ciba:login')
+
+/** How a transaction stands, as far as the session that started it may know. */
+export type Standing =
+  | { readonly status: 'pending'; readonly transaction: Transaction }
+  | { readonly status: 'complete' }
+  | { readonly status: 'denied' | 'expired' | 'failed' | 'cancelled'; readonly error: string }
+
+/** What {@link pollForLogin} needs. */
+export interface LoginParts {
+  readonly flow: Flow
+  readonly afterAuthentication: ResolvedOptions['afterAuthentication']
+}
+
+/** How often another answer's delivery is waited for, before the browser has to come again. */
+const deliveriesToWaitFor = 3
+
+/**
+ * How the transaction stands, after waiting up to `waitMs`; `undefined` if it does not exist for this session.
+ * When it is complete and nobody has delivered it yet, the session of `req` is signed in: the tokens are in it when
+ * this resolves, and leave the record when `res` has been sent.
+ *
+ * Rejects when the stores fail, or with the error of `afterAuthentication`; the login can be polled for again.
+ */
+export async function pollForLogin(
+  parts: LoginParts,
+  req: Request,
+  res: Response,
+  id: string,
+  waitMs: number,
+): Promise<Standing | undefined> {
+  const { flow } = parts
+  const owner = ownerOf(req)
+  if (owner === undefined) return undefined
+  const gone = new AbortController()
+  const stopWatching = finished(res, () => gone.abort())
+  try {
+    let transaction = await flow.wait(id, { owner, timeoutMs: waitMs, signal: gone.signal })
+    for (let round = 0; transaction?.state === 'complete' && round < deliveriesToWaitFor; round++) {
+      if (transaction.delivery !== 'undelivered' || loginOf(req)?.transaction === id) break
+      // Nobody is there to receive it: whoever comes back gets it.
+      if (gone.signal.aborted) return { status: 'pending', transaction }
+      const claim = await flow.claim(transaction)
+      if (claim) return await deliver(parts, req, res, transaction, claim)
+      transaction = await flow.untilSettled(id)
+    }
+    return transaction && standing(req, transaction)
+  } finally {
+    stopWatching()
+  }
+}
+
+function standing(req: Request, transaction: Transaction): Standing {
+  switch (transaction.state) {
+    case 'pending':
+    case 'ready':
+      leaveUnsaved(req)
+      return { status: 'pending', transaction }
+    case 'complete':
+      if (transaction.delivery === 'refused') return loginRefused
+      if (loginOf(req)?.transaction === transaction.id) return { status: 'complete' }
+      // Somebody else keeps the claim longer than anyone should wait.
+      if (transaction.delivery === 'undelivered') return { status: 'pending', transaction }
+      // Another answer brought the new session to this browser; this one must not bring the old one back.
+      detachSession(req)
+      return { status: 'complete' }
+    case 'denied':
+    case 'expired':
+    case 'failed':
+    case 'cancelled':
+      return { status: transaction.state, error: transaction.error }
+  }
+}
+
+const loginRefused: Standing = { status: 'failed', error: 'login_refused' }
+
+async function deliver(
+  { afterAuthentication }: LoginParts,
+  req: Request,
+  res: Response,
+  { id }: CompleteTransaction,
+  claim: Claim,
+): Promise<Standing> {
+  const { claims: user, tokens } = claim.grant
+  const result: AuthenticationResult = { transaction: id, user, tokens }
+  let move: Move
+  try {
+    move = await moveLogin(req, result, async () => {
+      await afterAuthentication?.(req, result)
+      if (!(await claim.renew())) throw new Error('another answer has taken the delivery over')
+    })
+  } catch (error) {
+    const isRefusal = isClientError(error)
+    await claim.settle(isRefusal ? 'refused' : 'released')
+    if (!isRefusal) throw error
+    debug('login refused by afterAuthentication')
+    return loginRefused
+  }
+  finished(res, (error) => {
+    const parting = error
+      ? Promise.all([claim.settle('released'), move.leaveNew()])
+      : Promise.all([claim.settle('delivered'), move.leaveOld()])
+    parting.catch((fault: Error) => debug('after the answer: %s', fault.message))
+  })
+  return { status: 'complete' }
+}
+
+/** Whether `afterAuthentication` refused, in the way that http-errors and most web errors say it. */
+function isClientError(error: unknown): boolean {
+  const { status, statusCode } = (error ?? {}) as { status?: unknown; statusCode?: unknown }
+  const code = Number(status ?? statusCode)
+  return code >= 400 && code < 500
+}

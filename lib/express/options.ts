@@ -1,0 +1,216 @@
+/**
+ * The options of the middleware: those of the client, and what concerns routes, requests and sessions.
+ */
+
+import type { Request } from 'express'
+import type { IdTokenClaims, TokenSet } from '../grant.ts'
+import {
+  checkOption,
+  func,
+  invalidOption,
+  numberBetween,
+  object,
+  oneOf,
+  type Parse,
+  refuseUnknownOptions,
+} from '../option-checks.ts'
+import {
+  type CibaClientOptions,
+  clientOptionNames,
+  type ResolvedClientOptions,
+  resolveClientOptions,
+} from '../options.ts'
+import type { AuthenticationRequest } from '../protocol/authentication-request.ts'
+
+/** Where the routes are, relative to where the middleware is mounted; `false` switches one off. */
+export interface CibaRoutes {
+  /** @default '/ciba/start' */
+  readonly start?: string | false | undefined
+  /** @default '/ciba/poll' */
+  readonly poll?: string | false | undefined
+  /** @default '/ciba/cancel' */
+  readonly cancel?: string | false | undefined
+  /** Where the OP pings (CIBA Core §9). @default '/ciba/notification' */
+  readonly notification?: string | false | undefined
+  /** @default '/ciba/logout' */
+  readonly logout?: string | false | undefined
+}
+
+/** A limiter of rate-limiter-flexible, or anything with the same `consume`. */
+export interface StartLimiter {
+  /** Resolves if the key may go on; rejects with an object that has `msBeforeNext` if not. */
+  consume(key: string, points?: number): Promise<unknown>
+}
+
+/** Limits per person and per session; an absent one keeps its default. */
+export interface StartLimiters {
+  readonly hint?: StartLimiter | undefined
+  readonly session?: StartLimiter | undefined
+}
+
+/** What a login brings. */
+export interface AuthenticationResult {
+  /** The handle of the transaction. */
+  readonly transaction: string
+  /** The claims of the validated ID token. */
+  readonly user: IdTokenClaims
+  readonly tokens: TokenSet
+}
+
+/** The options of `ciba()`. Options beat environment variables. */
+export interface CibaOptions extends CibaClientOptions {
+  /** Paths of the routes. */
+  readonly routes?: CibaRoutes | undefined
+  /**
+   * Turns a start request into an authentication request: the only door from a browser into it. `req.body` is
+   * parsed. May be async; throw an error with a 4xx `status` to refuse.
+   *
+   * @default reads `loginHint` and `userCode` of the body
+   */
+  readonly startParams?:
+    | ((req: Request) => AuthenticationRequest | Promise<AuthenticationRequest>)
+    | undefined
+  /**
+   * Limits the starts. One limiter counts persons and sessions alike, under different keys; hints reach it as
+   * pseudonyms only. `false` switches the limits off.
+   *
+   * @default 5 starts in 5 minutes per person, 20 per session, in memory
+   */
+  readonly startLimiter?: StartLimiter | StartLimiters | false | undefined
+  /**
+   * What a browser learns at the start route when the OP does not know the person. `'hide'`: nothing, the start
+   * looks like any other and expires. `'reveal'`: 400 `unknown_user_id`.
+   *
+   * @default 'hide'
+   */
+  readonly unknownUser?: 'hide' | 'reveal' | undefined
+  /** Seconds, 0 to 300: the longest a poll with `wait` may hold a browser. @default 25 */
+  readonly longPollTimeout?: number | undefined
+  /**
+   * Runs after every check, in the new session, before it is saved. Write to `req.session` to enrich it; throw an
+   * error with a 4xx `status` to refuse the login, which ends as `failed` with `login_refused`. Any other error
+   * goes to `next(err)`, and the browser's next poll tries again.
+   */
+  readonly afterAuthentication?:
+    | ((req: Request, result: AuthenticationResult) => void | Promise<void>)
+    | undefined
+}
+
+/** Checked options with every default in place. */
+export interface ResolvedOptions {
+  readonly client: ResolvedClientOptions
+  readonly routes: Readonly<Record<keyof CibaRoutes, string | false>>
+  readonly startParams: (req: Request) => AuthenticationRequest | Promise<AuthenticationRequest>
+  readonly startLimiters: StartLimiters | false
+  readonly hideUnknownUser: boolean
+  readonly longPollTimeoutMs: number
+  readonly afterAuthentication:
+    | ((req: Request, result: AuthenticationResult) => void | Promise<void>)
+    | undefined
+}
+
+const defaultRoutes = {
+  start: '/ciba/start',
+  poll: '/ciba/poll',
+  cancel: '/ciba/cancel',
+  notification: '/ciba/notification',
+  logout: '/ciba/logout',
+} as const satisfies Record<keyof CibaRoutes, string>
+
+const optionNames: readonly string[] = [
+  ...clientOptionNames,
+  ...Object.keys({
+    routes: true,
+    startParams: true,
+    startLimiter: true,
+    unknownUser: true,
+    longPollTimeout: true,
+    afterAuthentication: true,
+  } satisfies Record<Exclude<keyof CibaOptions, keyof CibaClientOptions>, true>),
+]
+
+/**
+ * Checks the options of `ciba()`.
+ *
+ * @throws TypeError `ERR_CIBA_INVALID_OPTION`, naming the option and the remedy.
+ */
+export function resolveOptions(options: CibaOptions, env: NodeJS.ProcessEnv): ResolvedOptions {
+  if (object(options) === undefined) throw invalidOption('options', 'must be an object')
+  refuseUnknownOptions(options, optionNames)
+  const client = resolveClientOptions(options, env)
+  const startParams = checkOption<ResolvedOptions['startParams']>(
+    'startParams',
+    options.startParams,
+    func,
+    'a function that returns an authentication request',
+  )
+  const unknownUser = checkOption(
+    'unknownUser',
+    options.unknownUser,
+    oneOf(['hide', 'reveal']),
+    '"hide" or "reveal"',
+  )
+  const longPollTimeout = checkOption(
+    'longPollTimeout',
+    options.longPollTimeout,
+    numberBetween(0, 300),
+    'a number of seconds from 0 to 300',
+  )
+  return Object.freeze({
+    client,
+    routes: resolveRoutes(options.routes),
+    startParams: startParams ?? startParamsOfBody,
+    startLimiters: resolveLimiters(options.startLimiter),
+    hideUnknownUser: unknownUser !== 'reveal',
+    longPollTimeoutMs: (longPollTimeout ?? 25) * 1000,
+    afterAuthentication: checkOption<NonNullable<ResolvedOptions['afterAuthentication']>>(
+      'afterAuthentication',
+      options.afterAuthentication,
+      func,
+      'a function',
+    ),
+  })
+}
+
+function resolveRoutes(value: unknown): ResolvedOptions['routes'] {
+  const given = checkOption('routes', value, object, 'an object of paths') ?? {}
+  refuseUnknownOptions(given, Object.keys(defaultRoutes), 'routes.')
+  const routes: Record<keyof CibaRoutes, string | false> = { ...defaultRoutes }
+  for (const [name, path] of Object.entries(given) as [keyof CibaRoutes, unknown][]) {
+    routes[name] =
+      checkOption(`routes.${name}`, path, route, 'a path such as "/ciba/start", or false') ?? routes[name]
+  }
+  const paths = Object.values(routes).filter((path) => path !== false)
+  const twice = paths.find((path, index) => paths.indexOf(path) !== index)
+  if (twice !== undefined) throw invalidOption('routes', `must all differ, but "${twice}" is there twice`)
+  return routes
+}
+
+function resolveLimiters(value: unknown): StartLimiters | false {
+  if (value === undefined) return {}
+  if (value === false) return false
+  const mustBe = 'a limiter of rate-limiter-flexible, { hint, session } of them, or false'
+  const given = checkOption('startLimiter', value, object, mustBe) ?? {}
+  const one = limiter(given)
+  if (one) return { hint: one, session: one }
+  refuseUnknownOptions(given, ['hint', 'session'], 'startLimiter.')
+  const { hint, session } = given as StartLimiters
+  return {
+    hint: checkOption('startLimiter.hint', hint, limiter, 'a limiter of rate-limiter-flexible'),
+    session: checkOption('startLimiter.session', session, limiter, 'a limiter of rate-limiter-flexible'),
+  }
+}
+
+const route: Parse<string | false> = (value) =>
+  value === false || (typeof value === 'string' && /^\/[\w\-./~]*[\w\-.~]$/.test(value)) ? value : undefined
+
+const limiter: Parse<StartLimiter> = (value) => {
+  const candidate = object(value) as StartLimiter | undefined
+  return typeof candidate?.consume === 'function' ? candidate : undefined
+}
+
+/** What is not text stays as it is: the check of the request says what is wrong with it. */
+function startParamsOfBody(req: Request): AuthenticationRequest {
+  const { loginHint, userCode } = req.body as { loginHint: string; userCode: string | undefined }
+  return { loginHint, userCode }
+}

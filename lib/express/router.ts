@@ -1,0 +1,114 @@
+/**
+ * The routes that browsers call, and what every request passes through. Knows nothing of what happens behind
+ * `req.ciba`.
+ */
+
+import type { NextFunction, Request, RequestHandler, Response } from 'express'
+import { CibaError } from '../errors.ts'
+import { sendEmpty, sendError, sendJson } from './answers.ts'
+import { readBody } from './body.ts'
+import { type ContextParts, RequestContext } from './context.ts'
+import { refuseCrossSite } from './cross-site.ts'
+import type { ResolvedOptions } from './options.ts'
+import { hasSession, noSession } from './session.ts'
+
+type Handler = (req: Request, res: Response) => Promise<void>
+
+/** What {@link router} needs. */
+export interface RouterParts extends ContextParts {
+  readonly options: ResolvedOptions
+  readonly notification: RequestHandler
+}
+
+/** Gives every request its `req.ciba`, and serves our routes. */
+export function router(parts: RouterParts): RequestHandler {
+  const { options, notification } = parts
+  const handlers = new Map<string, Handler>()
+  const add = (path: string | false, handler: Handler) =>
+    path !== false && handlers.set(canonical(path), handler)
+  add(options.routes.start, startHandler(options))
+  add(options.routes.poll, pollHandler())
+  add(options.routes.cancel, cancelHandler)
+  add(options.routes.logout, logoutHandler)
+  const notificationPath =
+    options.routes.notification === false ? undefined : canonical(options.routes.notification)
+
+  return function cibaRouter(req: Request, res: Response, next: NextFunction): void {
+    const path = canonical(req.path)
+    if (path === notificationPath) {
+      notification(req, res, next)
+      return
+    }
+    if (!hasSession(req)) {
+      next(noSession())
+      return
+    }
+    req.ciba = new RequestContext(parts, req, res)
+    const handler = handlers.get(path)
+    if (!handler) {
+      next()
+      return
+    }
+    // Express 4 would let a rejection go unhandled.
+    serve(handler, req, res, options).catch((error: unknown) => sendError(res, error, next))
+  }
+}
+
+async function serve(
+  handler: Handler,
+  req: Request,
+  res: Response,
+  { client }: ResolvedOptions,
+): Promise<void> {
+  if (req.method !== 'POST') {
+    res.set('Allow', 'POST')
+    throw new CibaError('ERR_CIBA_METHOD_NOT_ALLOWED', 'this route takes POST only')
+  }
+  refuseCrossSite(req, client.baseURL)
+  req.body = await readBody(req, ['json', 'form'])
+  await handler(req, res)
+}
+
+function startHandler({ startParams, hideUnknownUser }: ResolvedOptions): Handler {
+  return async (req, res) => {
+    const request = await startParams(req)
+    sendJson(res, 202, await req.ciba.startFor(request, hideUnknownUser))
+  }
+}
+
+function pollHandler(): Handler {
+  return async (req, res) => {
+    const status = await req.ciba.poll(transactionOf(req), { wait: waitOf(req) })
+    if (status.status === 'pending') res.set('Retry-After', String(status.interval))
+    sendJson(res, 200, status)
+  }
+}
+
+async function cancelHandler(req: Request, res: Response): Promise<void> {
+  await req.ciba.cancel(transactionOf(req))
+  sendEmpty(res, 204)
+}
+
+async function logoutHandler(req: Request, res: Response): Promise<void> {
+  await req.ciba.logout()
+  sendEmpty(res, 204)
+}
+
+function transactionOf(req: Request): string {
+  const { transaction } = req.body as Record<string, unknown>
+  if (typeof transaction === 'string' && transaction !== '') return transaction
+  throw new CibaError('ERR_CIBA_INVALID_REQUEST', '"transaction" must be a non-empty string')
+}
+
+function waitOf(req: Request): number {
+  const { wait = 0 } = req.body as Record<string, unknown>
+  const seconds = typeof wait === 'string' && wait.trim() !== '' ? Number(wait) : wait
+  if (typeof seconds === 'number' && seconds >= 0) return seconds
+  throw new CibaError('ERR_CIBA_INVALID_REQUEST', '"wait" must be a number of seconds')
+}
+
+/** As Express matches by default: in any case, with or without a slash at the end. */
+function canonical(path: string): string {
+  const lower = path.toLowerCase()
+  return lower.length > 1 && lower.endsWith('/') ? lower.slice(0, -1) : lower
+}

@@ -1,0 +1,32 @@
+/**
+ * express-ciba: CIBA (OpenID Connect Client-Initiated Backchannel Authentication) for Express.
+ */
+
+export { type CibaMiddleware, ciba } from './ciba.ts'
+export { CibaError, type CibaErrorCode, type CibaErrorDetails, RequestRefusedError } from './errors.ts'
+export type { RequestContext, StartedTransaction, TransactionStatus } from './express/context.ts'
+export { requireCiba } from './express/guard.ts'
+export type {
+  AuthenticationResult,
+  CibaOptions,
+  CibaRoutes,
+  StartLimiter,
+  StartLimiters,
+} from './express/options.ts'
+export type { CibaSession, Login } from './express/session.ts'
+export type { IdTokenClaims, JsonValue, TokenSet } from './grant.ts'
+export type { CibaClientOptions } from './options.ts'
+export type {
+  AuthenticationRequest,
+  AuthenticationRequestParameters,
+  Hint,
+} from './protocol/authentication-request.ts'
+export type { IdTokenExpectations } from './protocol/id-token.ts'
+export {
+  type ProcessGrantResponseOptions,
+  processBackchannelAuthenticationGrantResponse,
+} from './protocol/token-response.ts'
+export type { CustomFetch, CustomFetchInit } from './protocol/transport.ts'
+export type { StoredRecord, TransactionStore } from './store.ts'
+export { MemoryTransactionStore, type MemoryTransactionStoreOptions } from './stores/memory.ts'
+export type { DeliveryMode } from './transaction.ts'

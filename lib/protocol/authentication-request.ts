@@ -1,0 +1,203 @@
+/**
+ * The authentication request (CIBA Core §7.1): from the application's words to the standard's parameters. Knows
+ * nothing of the OP that it goes to.
+ */
+
+import { randomInt } from 'node:crypto'
+import { CibaError } from '../errors.ts'
+import type { Expectations } from '../grant.ts'
+import { subjectOfIdTokenHint } from './id-token.ts'
+
+/** Says who shall approve: exactly one of three hints (CIBA Core §7.1) [REQ-3]. */
+export type Hint =
+  | {
+      /** The person's name at the OP: e-mail address, phone number, account. */
+      readonly loginHint: string
+      readonly loginHintToken?: undefined
+      readonly idTokenHint?: undefined
+    }
+  | {
+      /** A token that names the person, issued by the OP or somebody it trusts; opaque here [REQ-7]. */
+      readonly loginHintToken: string
+      readonly loginHint?: undefined
+      readonly idTokenHint?: undefined
+    }
+  | {
+      /** An ID token of the person, as the signed JWT; it may be expired [REQ-6]. */
+      readonly idTokenHint: string
+      readonly loginHint?: undefined
+      readonly loginHintToken?: undefined
+    }
+
+/** The parameters of an authentication request besides the hint. */
+export interface AuthenticationRequestParameters {
+  /** Space-separated, with `openid` among them. @default 'openid' */
+  readonly scope?: string | undefined
+  /** In order of preference; the ID token's `acr` must then be one of them [REQ-5, TOK-15]. */
+  readonly acrValues?: readonly string[] | undefined
+  /**
+   * Shown on both devices, so that the person can compare. `'auto'` makes a random one such as `KXM-4F7` [REQ-8].
+   */
+  readonly bindingMessage?: string | undefined
+  /** The person's secret code, if the OP asks for one; never stored [REQ-9]. */
+  readonly userCode?: string | undefined
+  /** Seconds until the request shall expire, a positive integer [REQ-10]. */
+  readonly requestedExpiry?: number | undefined
+  /** Seconds since the person last authenticated at the OP, at most [TOK-16]. */
+  readonly maxAge?: number | undefined
+  /** The `sub` that the ID token must have; by default that of `idTokenHint` [TOK-18]. */
+  readonly expectedSubject?: string | undefined
+}
+
+/** What to ask of the OP, and of whom. */
+export type AuthenticationRequest = Hint & AuthenticationRequestParameters
+
+/** A checked authentication request, in the standard's words. */
+export interface CheckedRequest {
+  /** Everything that is sent, but for what client authentication and delivery mode add. */
+  readonly parameters: Readonly<Record<string, string>>
+  readonly expectations: Omit<Expectations, 'requestedAt'>
+  /** The value of the hint, for limiters. */
+  readonly hint: string
+  readonly bindingMessage?: string
+}
+
+/** The members that are hints. */
+export const hintNames: readonly ['loginHint', 'loginHintToken', 'idTokenHint'] = [
+  'loginHint',
+  'loginHintToken',
+  'idTokenHint',
+]
+
+const knownNames: ReadonlySet<string> = new Set([
+  ...hintNames,
+  'scope',
+  'acrValues',
+  'bindingMessage',
+  'userCode',
+  'requestedExpiry',
+  'maxAge',
+  'expectedSubject',
+] satisfies (keyof Hint | keyof AuthenticationRequestParameters)[])
+
+/** No vowels, no look-alikes: neither words nor doubts. 27^6 values. */
+const bindingAlphabet = 'BCDFGHJKMNPQRSTVWXZ23456789'
+
+/**
+ * Checks a request and translates it; a member that is `undefined` counts as absent.
+ *
+ * @throws CibaError `ERR_CIBA_INVALID_REQUEST`; the message names the member, never its value.
+ */
+export function checkAuthenticationRequest(request: AuthenticationRequest): CheckedRequest {
+  if (typeof request !== 'object' || request === null)
+    throw invalid('the authentication request must be an object')
+  for (const name of Object.keys(request)) {
+    if (!knownNames.has(name)) throw invalid(`"${name}" is not a member of an authentication request`)
+  }
+  const [hintName, hint] = checkHint(request)
+  checkBounds(request)
+  const bindingMessage = request.bindingMessage === 'auto' ? randomBindingMessage() : request.bindingMessage
+  const { scope = 'openid', acrValues, maxAge, userCode, requestedExpiry } = request
+  const expectedSubject = request.expectedSubject ?? subjectOfHint(request)
+  return {
+    hint,
+    parameters: withoutUndefined({
+      scope,
+      [wireNames[hintName]]: hint,
+      acr_values: acrValues?.join(' '),
+      binding_message: bindingMessage,
+      user_code: userCode,
+      requested_expiry: requestedExpiry?.toString(),
+      max_age: maxAge?.toString(),
+    }),
+    expectations: withoutUndefined({
+      scope,
+      acrValues,
+      maxAge,
+      expectedSubject,
+    }) as CheckedRequest['expectations'],
+    ...(bindingMessage === undefined ? {} : { bindingMessage }),
+  }
+}
+
+const wireNames = {
+  loginHint: 'login_hint',
+  loginHintToken: 'login_hint_token',
+  idTokenHint: 'id_token_hint',
+}
+
+function checkHint(request: AuthenticationRequest): ['loginHint' | 'loginHintToken' | 'idTokenHint', string] {
+  const given = hintNames.filter((name) => request[name] !== undefined)
+  const [name] = given
+  if (name === undefined || given.length > 1) {
+    throw invalid('exactly one of "loginHint", "loginHintToken" and "idTokenHint" must be given')
+  }
+  const hint: unknown = request[name]
+  if (typeof hint !== 'string' || hint.trim() === '') throw invalid(`"${name}" must be a non-empty string`)
+  return [name, hint]
+}
+
+function checkBounds(request: AuthenticationRequest): void {
+  const { scope, acrValues, bindingMessage, userCode, requestedExpiry, maxAge, expectedSubject } = request
+  check('scope', scope, (value) => isText(value) && value.split(' ').includes('openid'), 'contain "openid"')
+  check(
+    'acrValues',
+    acrValues,
+    (value) =>
+      Array.isArray(value) && value.length > 0 && value.every((acr) => isText(acr) && !acr.includes(' ')),
+    'be a non-empty array of strings without spaces',
+  )
+  check(
+    'bindingMessage',
+    bindingMessage,
+    (value) => isText(value) && value.length <= 300 && !/\p{Cc}/u.test(value),
+    'be "auto" or plain text of 1 to 300 characters',
+  )
+  check('userCode', userCode, isText, 'be a non-empty string')
+  check('requestedExpiry', requestedExpiry, (value) => isInteger(value) && value > 0, 'be a positive integer')
+  check('maxAge', maxAge, (value) => isInteger(value) && value >= 0, 'be a non-negative integer')
+  check('expectedSubject', expectedSubject, isText, 'be a non-empty string')
+}
+
+function check<Value>(
+  name: string,
+  value: Value,
+  test: (value: NonNullable<Value>) => boolean,
+  mustBe: string,
+): void {
+  if (value === undefined) return
+  if (value === null || !test(value)) throw invalid(`"${name}" must ${mustBe}`)
+}
+
+function subjectOfHint({ idTokenHint }: AuthenticationRequest): string | undefined {
+  if (idTokenHint === undefined) return undefined
+  try {
+    return subjectOfIdTokenHint(idTokenHint)
+  } catch (error) {
+    throw invalid((error as Error).message)
+  }
+}
+
+function randomBindingMessage(): string {
+  const letters = Array.from({ length: 6 }, () => bindingAlphabet[randomInt(bindingAlphabet.length)])
+  return `${letters.slice(0, 3).join('')}-${letters.slice(3).join('')}`
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string' && value.trim() !== ''
+}
+
+function isInteger(value: unknown): value is number {
+  return Number.isSafeInteger(value)
+}
+
+function withoutUndefined<Value>(object: Record<string, Value | undefined>): Record<string, Value> {
+  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as Record<
+    string,
+    Value
+  >
+}
+
+function invalid(message: string): CibaError {
+  return new CibaError('ERR_CIBA_INVALID_REQUEST', message)
+}

@@ -1,0 +1,116 @@
+/**
+ * HTTP to the OP, behind oauth4webapi's `customFetch`. Knows nothing of what is sent.
+ */
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Agent, request } from 'undici'
+
+/** What a {@link CustomFetch} is asked to send; a subset of `RequestInit`. */
+export interface CustomFetchInit {
+  readonly method: string
+  readonly headers: Record<string, string>
+  readonly body?: URLSearchParams | undefined
+  /** Redirects must come back as they are: credentials stay at the endpoint that was configured [ERR-4]. */
+  readonly redirect: 'manual'
+  readonly signal?: AbortSignal | undefined
+}
+
+/** Sends one request to the OP. The global `fetch` fits, and so does undici's with a dispatcher. */
+export type CustomFetch = (url: string, init: CustomFetchInit) => Promise<Response>
+
+/** A {@link CustomFetch} with connections to let go of. */
+export interface Transport {
+  readonly fetch: CustomFetch
+  close(): Promise<void>
+}
+
+/** No answer of an OP is anywhere near this size; a longer one is cut off with an error. */
+const largestAnswerBytes = 1024 * 1024
+const connectTimeoutMs = 10_000
+const connectionsPerOrigin = 256
+/** Statuses whose `Response` must not have a body (Fetch §2.2.3). */
+const withoutBody = new Set([101, 204, 205, 304])
+
+/**
+ * Keeps connections alive and reads whole answers of bounded size. Through `undici.request()`, since it costs a
+ * third of the CPU of the global `fetch`; it follows no redirects.
+ */
+export function createTransport(): Transport {
+  const agent = new Agent({
+    connections: connectionsPerOrigin,
+    connect: { timeout: connectTimeoutMs },
+    maxResponseSize: largestAnswerBytes,
+  })
+  return {
+    async fetch(url, init) {
+      const answer = await request(url, {
+        dispatcher: agent,
+        method: init.method as 'GET' | 'POST',
+        headers: init.headers,
+        ...(init.body === undefined ? {} : { body: init.body.toString() }),
+        ...(init.signal === undefined ? {} : { signal: init.signal }),
+      })
+      const text = await answer.body.text()
+      const headers = new Headers()
+      for (const [name, value] of Object.entries(answer.headers)) {
+        for (const one of Array.isArray(value) ? value : [value])
+          if (one !== undefined) headers.append(name, one)
+      }
+      return new Response(withoutBody.has(answer.statusCode) ? null : text, {
+        status: answer.statusCode,
+        headers,
+      })
+    },
+    close: () => agent.close(),
+  }
+}
+
+/**
+ * Tries a failed GET again, twice: discovery and the OP's keys are asked for at moments when a login hangs on
+ * them, and asking twice does no harm. Never for the requests that may prompt a person [REQ-16].
+ */
+export function retrying(fetch: CustomFetch): CustomFetch {
+  return async (url, init) => {
+    for (const pauseMs of [100, 400]) {
+      try {
+        const response = await fetch(url, init)
+        if (response.status < 500) return response
+      } catch {
+        if (init.signal?.aborted) break
+      }
+      await sleep(pauseMs)
+    }
+    return fetch(url, init)
+  }
+}
+
+/** Errors of the time before a request leaves: names, routes, ports and certificates. */
+const beforeSending = new Set([
+  'EAI_AGAIN',
+  'ECONNREFUSED',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ENOTFOUND',
+  'UND_ERR_CONNECT_TIMEOUT',
+  'CERT_HAS_EXPIRED',
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'ERR_TLS_CERT_ALTNAME_INVALID',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+])
+
+/**
+ * Whether a failed request certainly never reached the OP, so that nobody was asked and trying again is safe
+ * [REQ-16]. In doubt it did.
+ */
+export function wasNeverSent(error: unknown): boolean {
+  for (let at = error, depth = 0; at instanceof Error && depth < 5; at = at.cause, depth++) {
+    const { code, syscall } = at as NodeJS.ErrnoException
+    if (code !== undefined && (beforeSending.has(code) || (code === 'ETIMEDOUT' && syscall === 'connect'))) {
+      return true
+    }
+    if (at instanceof AggregateError && at.errors.length > 0 && at.errors.every(wasNeverSent)) return true
+  }
+  return false
+}

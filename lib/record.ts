@@ -1,0 +1,57 @@
+/**
+ * Transaction to stored record: what a store gets to see of it. Knows nothing of how records are kept.
+ */
+
+import { CompactEncrypt, compactDecrypt } from 'jose'
+import type { KeyRing } from './keys.ts'
+import type { StoredRecord } from './store.ts'
+import type { Transaction } from './transaction.ts'
+
+/** Records stay a while after the deadline, so that late pings and late browsers meet an answer [PING-17]. */
+export const retentionMs = 300_000
+
+/** Seals transactions into records, and opens them. */
+export interface RecordSealer {
+  /** The transaction as the given version of its record. */
+  seal(transaction: Transaction, version: number): Promise<StoredRecord>
+  /** Rejects when the record was not sealed with one of the keys, or belongs to another id. */
+  open(record: StoredRecord): Promise<Transaction>
+}
+
+/** Records are compact JWEs (`dir`, A256GCM): tokens and `auth_req_id` never rest in the clear [SEC-9]. */
+export function recordSealer(keys: KeyRing): RecordSealer {
+  // A store that hands back the object it was given, as the memory store does, saves the decryption.
+  const opened = new WeakMap<StoredRecord, Transaction>()
+  const [{ keyId, sealing }] = keys
+  const header = { alg: 'dir', enc: 'A256GCM', kid: keyId }
+
+  return {
+    async seal(transaction, version) {
+      const text = new TextEncoder().encode(JSON.stringify(transaction))
+      const data = await new CompactEncrypt(text).setProtectedHeader(header).encrypt(sealing)
+      const purgeAt = transaction.expiresAt + retentionMs
+      const record = Object.freeze({ id: transaction.id, version, purgeAt, data })
+      opened.set(record, transaction)
+      return record
+    },
+
+    async open(record) {
+      const known = opened.get(record)
+      if (known) return known
+      const { plaintext } = await compactDecrypt(
+        record.data,
+        ({ kid }) => {
+          const match = keys.find((candidate) => candidate.keyId === kid)
+          if (!match) throw new Error('the record was sealed with a secret that is not configured')
+          return match.sealing
+        },
+        { keyManagementAlgorithms: ['dir'], contentEncryptionAlgorithms: ['A256GCM'] },
+      )
+      const transaction = JSON.parse(new TextDecoder().decode(plaintext)) as Transaction
+      // Whoever can write to the store must not be able to pass one person's record off as another's.
+      if (transaction.id !== record.id) throw new Error('the record belongs to another transaction')
+      opened.set(record, transaction)
+      return transaction
+    },
+  }
+}

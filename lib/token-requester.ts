@@ -1,0 +1,69 @@
+/**
+ * Asks the OP for tokens when a transaction says so: one request at a time over all processes, each followed to its
+ * end. Knows nothing of who waits for the result.
+ */
+
+import createDebug from 'debug'
+import type { Clock } from './clock.ts'
+import type { Entry, Ledger } from './ledger.ts'
+import type { Op } from './protocol/op.ts'
+import { isOpen, nextStep, shortId, type TransactionEvent } from './transaction.ts'
+
+const debug = createDebug('express-ciba:flow')
+
+/** What a {@link TokenRequester} needs. */
+export interface TokenRequesterParts {
+  readonly op: Op
+  readonly ledger: Ledger
+  readonly clock: Clock
+  /** How long a token request may take [POLL-6]. */
+  readonly tokenTimeoutMs: number
+}
+
+/** How much longer a lease lives than the token request it covers. */
+const leaseMarginMs = 5_000
+/** How long a failing store is tried again, so that what the OP said is not lost. */
+const recordPatienceMs = 60_000
+
+export class TokenRequester {
+  readonly #parts: TokenRequesterParts
+
+  constructor(parts: TokenRequesterParts) {
+    this.#parts = parts
+  }
+
+  /** Asks if a ping says so; `holder` is the name under which the ping was taken. */
+  async pursuePing(id: string, holder: string): Promise<void> {
+    const entry = await this.#parts.ledger.read(id)
+    if (entry?.transaction.state === 'ready') await this.request(entry, holder)
+  }
+
+  /**
+   * Takes the lease, sends the token request and records its answer; does nothing if that is not due or somebody
+   * else is faster. Asks again at once when a ping came while the request was in flight.
+   */
+  async request(from: Entry, holder: string): Promise<void> {
+    const { ledger, clock, tokenTimeoutMs } = this.#parts
+    const { id } = from.transaction
+    let entry: Entry | undefined = from
+    while (entry && nextStep(entry.transaction, clock.now(), holder).do === 'requestTokens') {
+      const until = clock.now() + tokenTimeoutMs + leaseMarginMs
+      const leased = await ledger.apply(id, { type: 'leased', holder, until }, entry)
+      if (!leased?.changed) return
+      // Counted to the end of the lease, however long the store took to grant it [POLL-2].
+      const event = await this.#ask(leased, holder, until - leaseMarginMs - clock.now())
+      entry = await ledger.insist(id, event, recordPatienceMs, leased)
+      debug('%s is %s', shortId(id), entry?.transaction.state)
+      if (entry?.transaction.state !== 'ready') return
+    }
+  }
+
+  async #ask({ transaction }: Entry, holder: string, timeoutMs: number): Promise<TransactionEvent> {
+    if (!isOpen(transaction) || transaction.authReqId === undefined || timeoutMs <= 0) {
+      return { type: 'unanswered', sent: false, holder }
+    }
+    const { authReqId, expectations } = transaction
+    const answer = await this.#parts.op.requestTokens(authReqId, expectations, timeoutMs)
+    return { ...answer, holder }
+  }
+}
