@@ -1,0 +1,233 @@
+/**
+ * Who may import whom, as biome.json enforces it. Files that import everything are written beside a copy of the
+ * configuration: the linter has to refuse exactly the lines that the table below does not allow.
+ */
+import { spawnSync } from 'node:child_process'
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join, posix } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { expect } from 'chai'
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url))
+
+interface Layer {
+  /** Files and folders of lib/ that the file may import; a folder ends in a slash. */
+  readonly local: readonly string[]
+  readonly packages: readonly string[]
+}
+
+const LIBRARIES = ['jose', 'undici', 'debug', 'rate-limiter-flexible']
+const BUILTIN = 'node:crypto'
+const ANY = [BUILTIN, ...LIBRARIES]
+const EXPRESS = ['express', 'express-session']
+
+/** What a layer may see of the layers below it. */
+const VOCABULARY = ['errors.ts', 'grant.ts', 'clock.ts']
+const BELOW_FLOW = [
+  ...VOCABULARY,
+  'delivery.ts',
+  'token-requester.ts',
+  'jobs.ts',
+  'ledger.ts',
+  'record.ts',
+  'transaction.ts',
+  'store.ts',
+  'options.ts',
+  'keys.ts',
+  'decoy.ts',
+  'doorbell.ts',
+  'protocol/',
+]
+
+const LAYERS: Readonly<Record<string, Layer>> = {
+  'grant.ts': { local: [], packages: [] },
+  'store.ts': { local: [], packages: [] },
+  'errors.ts': { local: ['grant.ts'], packages: [] },
+  'transaction.ts': { local: ['grant.ts'], packages: [] },
+  'clock.ts': { local: [], packages: ANY },
+  'decoy.ts': { local: [], packages: ANY },
+  'doorbell.ts': { local: ['clock.ts'], packages: ANY },
+  'jobs.ts': { local: [], packages: ANY },
+  'option-checks.ts': { local: [], packages: ANY },
+  'keys.ts': { local: ['errors.ts', 'grant.ts'], packages: ANY },
+  'record.ts': { local: [...VOCABULARY, 'keys.ts', 'transaction.ts', 'store.ts'], packages: ANY },
+  'ledger.ts': {
+    local: [...VOCABULARY, 'doorbell.ts', 'record.ts', 'transaction.ts', 'store.ts'],
+    packages: ANY,
+  },
+  'delivery.ts': {
+    local: [...VOCABULARY, 'doorbell.ts', 'jobs.ts', 'ledger.ts', 'transaction.ts'],
+    packages: ANY,
+  },
+  'token-requester.ts': {
+    local: [...VOCABULARY, 'doorbell.ts', 'jobs.ts', 'ledger.ts', 'transaction.ts', 'protocol/'],
+    packages: ANY,
+  },
+  'stores/': { local: ['stores/', 'store.ts', 'errors.ts', 'clock.ts'], packages: ANY },
+  'protocol/': {
+    local: [...VOCABULARY, 'protocol/', 'keys.ts'],
+    packages: [...ANY, 'oauth4webapi'],
+  },
+  'options.ts': {
+    local: [
+      ...VOCABULARY,
+      'option-checks.ts',
+      'transaction.ts',
+      'store.ts',
+      'stores/',
+      'protocol/',
+      'keys.ts',
+    ],
+    packages: ANY,
+  },
+  'flow.ts': { local: BELOW_FLOW, packages: ANY },
+  'client.ts': { local: [...BELOW_FLOW, 'flow.ts'], packages: ANY },
+  'express/': {
+    local: [
+      'express/',
+      'client.ts',
+      'flow.ts',
+      'delivery.ts',
+      'transaction.ts',
+      'options.ts',
+      'option-checks.ts',
+      'protocol/',
+      'errors.ts',
+      'grant.ts',
+    ],
+    packages: [...ANY, ...EXPRESS],
+  },
+  'ciba.ts': {
+    local: ['express/', 'client.ts', 'options.ts', 'errors.ts', 'grant.ts'],
+    packages: [...ANY, ...EXPRESS],
+  },
+  'index.ts': { local: ['./'], packages: [...ANY, ...EXPRESS] },
+  'a-file-without-a-layer.ts': { local: [], packages: ANY },
+}
+
+/** A folder of the table stands for one file in it. */
+const fileOf = (place: string): string => (place.endsWith('/') ? `${place}some-file.ts` : place)
+/** The sibling makes `folder/` importable from within the folder itself. */
+const targetOf = (place: string): string => (place.endsWith('/') ? `${place}sibling.ts` : place)
+
+const PACKAGES = [...ANY, ...EXPRESS, 'oauth4webapi']
+
+interface Attempt {
+  readonly specifier: string
+  readonly allowed: boolean
+}
+
+function attempts(place: string, { local, packages }: Layer): Attempt[] {
+  const from = fileOf(place)
+  const modules = Object.keys(LAYERS)
+    .filter((other) => fileOf(other) !== from || other.endsWith('/'))
+    .map((other) => {
+      const path = posix.relative(posix.dirname(from), targetOf(other))
+      return {
+        specifier: path.startsWith('.') ? path : `./${path}`,
+        allowed: local.includes(other) || local.includes('./'),
+      }
+    })
+  return [...modules, ...PACKAGES.map((specifier) => ({ specifier, allowed: packages.includes(specifier) }))]
+}
+
+interface Diagnostic {
+  readonly category: string
+  readonly location: { readonly path: string; readonly start: { readonly line: number } }
+}
+
+/** A folder outside the repository with its lint configuration and `files`, linted. */
+function lint(files: Readonly<Record<string, string>>): Diagnostic[] {
+  const folder = mkdtempSync(join(tmpdir(), 'express-ciba-layers-'))
+  try {
+    for (const name of ['biome.json', 'package.json', '.gitignore']) {
+      copyFileSync(join(ROOT, name), join(folder, name))
+    }
+    for (const [name, text] of Object.entries(files)) {
+      mkdirSync(dirname(join(folder, name)), { recursive: true })
+      writeFileSync(join(folder, name), text)
+    }
+    const biome = join(ROOT, 'node_modules/@biomejs/biome/bin/biome')
+    const limits = ['--reporter=json', '--max-diagnostics=none']
+    const { stdout, stderr } = spawnSync(process.execPath, [biome, 'lint', ...limits], {
+      cwd: folder,
+      encoding: 'utf8',
+    })
+    expect(stdout, stderr).to.match(/^\{/)
+    return (JSON.parse(stdout) as { diagnostics: Diagnostic[] }).diagnostics
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+describe('the import layers', function () {
+  this.timeout(20_000)
+
+  context('when every file imports everything', () => {
+    let diagnostics: Diagnostic[]
+
+    before(() => {
+      const files = Object.entries(LAYERS).map(([place, layer]) => {
+        const lines = attempts(place, layer).map(({ specifier }) => `import type {} from '${specifier}'\n`)
+        return [`lib/${fileOf(place)}`, lines.join('')] as const
+      })
+      diagnostics = lint(Object.fromEntries(files))
+    })
+
+    for (const [place, layer] of Object.entries(LAYERS)) {
+      it(`lets lib/${place} import what is below it, and nothing else`, () => {
+        const tried = attempts(place, layer)
+        const refused = diagnostics
+          .filter(({ category }) => category === 'lint/style/noRestrictedImports')
+          .filter(({ location }) => location.path === `lib/${fileOf(place)}`)
+          .map(({ location }) => tried[location.start.line - 1]?.specifier)
+        const forbidden = tried.filter(({ allowed }) => !allowed).map(({ specifier }) => specifier)
+        expect(refused).to.have.members(forbidden)
+      })
+    }
+  })
+
+  for (const [kind, line] of Object.entries({
+    'a value import': "import { send } from './flow.ts'\nsend()\n",
+    'a side-effect import': "import './flow.ts'\n",
+    'a dynamic import': "export const flow = await import('./flow.ts')\n",
+    'a re-export': "export { send } from './flow.ts'\n",
+  })) {
+    it(`holds for ${kind} too`, () => {
+      const rules = lint({ 'lib/record.ts': line }).map(({ category }) => category)
+      expect(rules).to.include('lint/style/noRestrictedImports')
+    })
+  }
+
+  it('has a place for every file of lib/', () => {
+    const places = Object.keys(LAYERS)
+    const strangers = readdirSync(join(ROOT, 'lib'), { recursive: true, encoding: 'utf8' })
+      .map((path) => path.replaceAll('\\', '/'))
+      .filter((path) => path.endsWith('.ts'))
+      .filter(
+        (path) => !places.some((place) => (place.endsWith('/') ? path.startsWith(place) : path === place)),
+      )
+    expect(strangers).to.deep.equal([])
+  })
+
+  it('refuses a cycle inside a layer, even one of types', () => {
+    const cycle = lint({
+      'lib/protocol/op.ts': "import type { B } from './transport.ts'\nexport type A = B\n",
+      'lib/protocol/transport.ts': "import type { A } from './op.ts'\nexport type B = A\n",
+    })
+    const found = cycle.filter(({ category }) => category === 'lint/suspicious/noImportCycles')
+    expect(found.map(({ location }) => location.path)).to.have.members([
+      'lib/protocol/op.ts',
+      'lib/protocol/transport.ts',
+    ])
+  })
+
+  it('keeps the session in one file', () => {
+    const touch = 'export const touch = (req: { session: unknown }): unknown => req.session\n'
+    const found = lint({ 'lib/express/router.ts': touch, 'lib/express/session.ts': touch })
+    expect(found.map(({ category, location }) => [category, location.path])).to.deep.equal([
+      ['lint/nursery/noJsRestrictedProperties', 'lib/express/router.ts'],
+    ])
+  })
+})

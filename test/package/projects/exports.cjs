@@ -1,0 +1,3 @@
+const expressCiba = require('express-ciba')
+
+process.stdout.write(JSON.stringify(Object.keys(expressCiba).sort()))

@@ -1,0 +1,3 @@
+import * as expressCiba from 'express-ciba'
+
+process.stdout.write(JSON.stringify(Object.keys(expressCiba).sort()))

@@ -1,0 +1,75 @@
+/** The README's TypeScript compiles as printed, under the strictest settings, and its tables name what exists. */
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { expect } from 'chai'
+
+const root = new URL('../../', import.meta.url)
+const readme = readFileSync(new URL('README.md', root), 'utf8')
+
+function snippets(language: string): string[] {
+  const fences = new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\`$`, 'gm')
+  return [...readme.matchAll(fences)].map(([, code = '']) => code)
+}
+
+describe('README.md', () => {
+  // Below node_modules, so that the snippets find express and the types where a user would have them.
+  const folder = new URL('node_modules/.cache/express-ciba-readme/', root)
+
+  before(() => mkdirSync(folder, { recursive: true }))
+  after(() => rmSync(folder, { recursive: true, force: true }))
+
+  it('has snippets that compile', function () {
+    this.timeout(60_000)
+    const all = [
+      ...snippets('ts').map((code, index) => ({ name: `snippet-${index}.ts`, code })),
+      // The quick start is JavaScript: an environment variable need not be a string there.
+      ...snippets('js').map((code, index) => ({ name: `script-${index}.js`, code })),
+    ]
+    expect(all.length).to.be.at.least(7)
+    for (const { name, code } of all) writeFileSync(new URL(name, folder), `${code}\nexport {}\n`)
+    writeFileSync(
+      new URL('tsconfig.json', folder),
+      JSON.stringify({
+        extends: new URL('tsconfig.json', root).pathname,
+        compilerOptions: {
+          lib: ['es2023', 'dom'],
+          types: ['node'],
+          allowJs: true,
+          paths: { 'express-ciba': [new URL('lib/index.ts', root).pathname] },
+          noPropertyAccessFromIndexSignature: false,
+          noUnusedLocals: false,
+          noUnusedParameters: false,
+        },
+        include: ['*'],
+        exclude: [],
+      }),
+    )
+    const tsc = new URL('node_modules/typescript/bin/tsc', root).pathname
+    let output = ''
+    try {
+      execFileSync(process.execPath, [tsc, '-p', new URL('tsconfig.json', folder).pathname], {
+        encoding: 'utf8',
+      })
+    } catch (error) {
+      output = (error as { stdout: string }).stdout
+    }
+    expect(output).to.equal('')
+  })
+
+  it('names every option', () => {
+    const source = ['lib/options.ts', 'lib/express/options.ts'].map((file) =>
+      readFileSync(new URL(file, root), 'utf8'),
+    )
+    const names = source.flatMap((text) =>
+      [...text.matchAll(/^ {2,4}(\w+): true,$/gm)].map(([, name]) => name),
+    )
+    expect(names).to.include.members(['issuerBaseURL', 'startLimiter'])
+    for (const name of names) expect(readme).to.match(new RegExp(`^\\| \`${name}\``, 'm'), `option ${name}`)
+  })
+
+  it('names every error code', () => {
+    const codes = readFileSync(new URL('lib/errors.ts', root), 'utf8').match(/ERR_CIBA_\w+/g) ?? []
+    expect(codes).to.include('ERR_CIBA_OP_FAILED')
+    for (const code of new Set(codes)) expect(readme).to.include(`\`${code}\``)
+  })
+})
