@@ -64,7 +64,7 @@ export function ciba(options: CibaOptions = {}): CibaMiddleware {
 let hasWarned = false
 
 function announce({ client, routes }: ResolvedOptions): void {
-  if (client.deliveryMode === 'ping' && client.baseURL && routes.notification !== false) {
+  if (client.op.deliveryMode === 'ping' && client.baseURL && routes.notification !== false) {
     // Both sides of what must fit together, to be seen in one line [CFG-5].
     debug('the OP must ping %s%s', client.baseURL.href.replace(/\/$/, ''), routes.notification)
   }

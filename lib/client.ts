@@ -7,7 +7,12 @@ import { Flow } from './flow.ts'
 import { deriveKeys } from './keys.ts'
 import { Ledger } from './ledger.ts'
 import type { ResolvedClientOptions } from './options.ts'
-import type { AuthenticationRequest, Hint } from './protocol/authentication-request.ts'
+import {
+  type AuthenticationRequest,
+  type CheckedRequest,
+  checkAuthenticationRequest,
+  type Hint,
+} from './protocol/authentication-request.ts'
 import { notificationTokens } from './protocol/notification.ts'
 import { createOp } from './protocol/op.ts'
 import { recordSealer } from './record.ts'
@@ -15,8 +20,8 @@ import { recordSealer } from './record.ts'
 /** A flow with its surroundings. */
 export interface CibaClient {
   readonly flow: Flow
-  /** `request` on top of the `authorizationParams` option. */
-  withDefaults(request: AuthenticationRequest): AuthenticationRequest
+  /** Checks `request` on top of the `authorizationParams` option; see {@link checkAuthenticationRequest}. */
+  check(request: AuthenticationRequest): CheckedRequest
   /** Makes a name for a value that a limiter may store: it says nothing about the value, on no instance. */
   readonly pseudonymKey: Uint8Array
   /** Lets waiting callers go, follows token requests to their end, and leaves nothing running. */
@@ -24,7 +29,7 @@ export interface CibaClient {
 }
 
 export function createClient(options: ResolvedClientOptions): CibaClient {
-  const { store, deliveryMode, tokenTimeoutMs } = options
+  const { store, tokenTimeoutMs } = options
   const keys = deriveKeys(options.secrets)
   const op = createOp(options.op)
   const flow = new Flow({
@@ -32,15 +37,16 @@ export function createClient(options: ResolvedClientOptions): CibaClient {
     ledger: new Ledger(store, recordSealer(keys), systemClock),
     notificationTokens: notificationTokens(keys),
     clock: systemClock,
-    deliveryMode,
+    deliveryMode: options.op.deliveryMode,
     tokenTimeoutMs,
   })
   let closed: Promise<void> | undefined
   return {
     flow,
-    withDefaults(request) {
-      const given = Object.entries(request).filter(([, value]) => value !== undefined)
-      return { ...options.authorizationParams, ...(Object.fromEntries(given) as unknown as Hint) }
+    check(request) {
+      if (typeof request !== 'object' || request === null) return checkAuthenticationRequest(request)
+      const given = Object.fromEntries(Object.entries(request).filter(([, value]) => value !== undefined))
+      return checkAuthenticationRequest({ ...options.authorizationParams, ...(given as unknown as Hint) })
     },
     pseudonymKey: keys[0].pseudonym,
     close() {

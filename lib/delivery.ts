@@ -46,9 +46,11 @@ export class Delivery {
   async claim({ id }: CompleteTransaction, holder: string): Promise<Claim | undefined> {
     const { ledger, clock, jobs } = this.#parts
     let until = 0
-    const take = () => {
-      until = clock.now() + claimMs
-      return ledger.apply(id, { type: 'claimed', holder, until })
+    const take = async () => {
+      const next = clock.now() + claimMs
+      const taken = await ledger.apply(id, { type: 'claimed', holder, until: next })
+      if (taken?.changed) until = next
+      return taken
     }
     const taken = await take()
     if (!taken?.changed || taken.transaction.state !== 'complete' || !taken.transaction.grant)
@@ -56,23 +58,35 @@ export class Delivery {
     return {
       grant: taken.transaction.grant,
       renew: async () => until - clock.now() > claimMs / 2 || (await take())?.changed === true,
-      settle: (type) => jobs.run(() => ledger.insist(id, { type, holder }, recordPatienceMs)),
+      async settle(type) {
+        const settled = jobs.run(() => ledger.insist(id, { type, holder }, recordPatienceMs))
+        await settled.catch(() => {}) // the job has logged it
+      },
     }
   }
 
-  /** Waits for another answer's claim to be settled or to run out, and returns the transaction as it is then. */
-  async untilSettled(id: string): Promise<Transaction | undefined> {
+  /**
+   * Waits for another answer's claim to be settled or to run out, or for a signal, and returns the transaction as it
+   * is then.
+   */
+  async untilSettled(id: string, ...signals: readonly AbortSignal[]): Promise<Transaction | undefined> {
     const { ledger, clock } = this.#parts
     const bell = new Doorbell()
     const unwatch = ledger.watch(id, bell.ring)
+    const unlisten = bell.ringOnAbort(...signals)
     try {
-      const transaction = (await ledger.read(id))?.transaction
-      const claim = transaction?.state === 'complete' ? transaction.claim : undefined
-      if (!claim) return transaction
-      await bell.sleepUntil(claim.until, clock)
-      return (await ledger.read(id))?.transaction
+      for (;;) {
+        bell.quiet()
+        const transaction = (await ledger.read(id))?.transaction
+        const claim = transaction?.state === 'complete' ? transaction.claim : undefined
+        const isOver = signals.some((signal) => signal.aborted)
+        if (!claim || claim.until <= clock.now() || isOver) return transaction
+        // A clock that was set back must not make it longer.
+        await bell.sleepUntil(Math.min(claim.until, clock.now() + claimMs), clock)
+      }
     } finally {
       unwatch()
+      unlisten()
     }
   }
 }

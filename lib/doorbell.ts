@@ -15,6 +15,21 @@ export class Doorbell {
     this.#wake?.()
   }
 
+  /**
+   * Rings when any of the signals aborts.
+   *
+   * @returns takes the listeners off again.
+   */
+  ringOnAbort(...signals: readonly (AbortSignal | undefined)[]): () => void {
+    for (const signal of signals) {
+      if (signal?.aborted) this.ring()
+      signal?.addEventListener('abort', this.ring)
+    }
+    return () => {
+      for (const signal of signals) signal?.removeEventListener('abort', this.ring)
+    }
+  }
+
   /** Forgets earlier rings: call it before looking at what they were about. */
   quiet(): void {
     this.#rung = false

@@ -28,7 +28,7 @@ export type CibaErrorCode =
    * person may have been asked, so nothing is tried again by itself [REQ-16].
    */
   | 'ERR_CIBA_OP_FAILED'
-  /** The OP could not be reached: nobody was asked, trying again is safe. */
+  /** The OP could not be reached, or takes no requests for now: nobody was asked, trying again is safe. */
   | 'ERR_CIBA_OP_UNREACHABLE'
   /** No room for another transaction in the memory store. */
   | 'ERR_CIBA_STORE_FULL'
@@ -80,7 +80,7 @@ export class CibaError extends Error {
   /** Whether the message may be shown to whoever sent the request. */
   readonly expose: boolean
   /** Seconds after which trying again makes sense, where that is known. */
-  readonly retryAfter?: number
+  declare readonly retryAfter?: number
 
   constructor(code: CibaErrorCode, message: string, details: CibaErrorDetails = {}) {
     super(message, 'cause' in details ? { cause: details.cause } : undefined)
@@ -100,8 +100,7 @@ export class CibaError extends Error {
 export class RequestRefusedError extends CibaError {
   override readonly name: string = 'RequestRefusedError'
   readonly #error: string
-  /** The OP's `error_description`: untrusted text, shortened, without control characters [ERR-6]. */
-  readonly error_description?: string
+  readonly #description: string | undefined
 
   constructor(error: string, description: string | undefined, details?: CibaErrorDetails) {
     super('ERR_CIBA_REQUEST_REFUSED', `the OP refused the authentication request: ${error}`, {
@@ -109,7 +108,15 @@ export class RequestRefusedError extends CibaError {
       ...details,
     })
     this.#error = error
-    if (description !== undefined) this.error_description = description
+    this.#description = description
+  }
+
+  /**
+   * The OP's `error_description`: untrusted text, shortened, without control characters [ERR-6]. It may quote the
+   * hint, so it is not enumerable and stays out of logs [SEC-11].
+   */
+  get error_description(): string | undefined {
+    return this.#description
   }
 
   /** The OP's `error` code, for example `unknown_user_id`; the set is open. */

@@ -3,7 +3,7 @@
  * frameworks, sessions or protocol messages.
  *
  * Who asks the OP for tokens:
- *   - whoever waits or checks, when the interval has passed and no other token request is in flight. Nobody polls
+ *   - whoever waits or looks, when the interval has passed and no other token request is in flight. Nobody polls
  *     the OP for a transaction that nobody waits for;
  *   - whoever received the ping, once, after its 204 has left.
  *
@@ -21,7 +21,7 @@ import { Doorbell } from './doorbell.ts'
 import { CibaError, RequestRefusedError } from './errors.ts'
 import { Jobs } from './jobs.ts'
 import type { Entry } from './ledger.ts'
-import type { AuthenticationRequest, CheckedRequest } from './protocol/authentication-request.ts'
+import type { CheckedRequest } from './protocol/authentication-request.ts'
 import { type NotificationTokens, parsePing } from './protocol/notification.ts'
 import { TokenRequester, type TokenRequesterParts } from './token-requester.ts'
 import {
@@ -37,7 +37,7 @@ import {
 const debug = createDebug('express-ciba:flow')
 
 /** The parts that a {@link Flow} brings together. */
-export interface FlowParts extends TokenRequesterParts {
+export interface FlowParts extends Omit<TokenRequesterParts, 'decoys'> {
   readonly notificationTokens: NotificationTokens
   readonly deliveryMode: DeliveryMode
 }
@@ -68,10 +68,16 @@ export type Notified =
   /** The token does not belong to this `auth_req_id`, or the transaction is no more. */
   | { readonly verdict: 'unauthorized' }
 
+/** A token request that somebody who waits has set off. */
+interface Asking {
+  isDone: boolean
+  fault?: unknown
+}
+
 /** A waiter reads again at least this often: a lost wake-up costs this much time. */
 const rereadMs = 5_000
-/** How long a check waits for the token request that it has set off itself. */
-const checkPatienceMs = 10_000
+/** How long a look waits for the token request that it has set off itself. */
+const lookPatienceMs = 2_000
 /** How long a failing store is tried again after the OP has asked the person. */
 const recordPatienceMs = 5_000
 
@@ -88,95 +94,46 @@ export class Flow {
 
   constructor(parts: FlowParts) {
     this.#parts = parts
-    this.#requester = new TokenRequester(parts)
+    this.#requester = new TokenRequester({ ...parts, decoys: this.#decoys })
     this.#delivery = new Delivery({ ...parts, jobs: this.#jobs })
     setMaxListeners(0, this.#closing.signal) // one listener for each waiter
   }
 
   /**
-   * Asks the OP to ask the person. The record exists before the request is sent, since a ping can overtake the
-   * acknowledgement [PING-11].
+   * Asks the OP to ask the person. The record exists before the request is
+   * sent, since a ping can overtake the acknowledgement [PING-11]. Once sent, it is followed to its end.
    *
    * Rejects with a {@link CibaError}; see {@link Op} for those of the protocol.
    */
-  async start(
-    request: AuthenticationRequest,
-    { owner, hideUnknownUser }: StartOptions,
-  ): Promise<Transaction> {
+  async start(request: CheckedRequest, options: StartOptions): Promise<Transaction> {
     if (this.closing) throw new CibaError('ERR_CIBA_CLOSED', 'the client has been closed')
-    const { op, ledger, clock, deliveryMode, notificationTokens } = this.#parts
-    const checked = await op.prepare(request)
-    const id = randomBytes(16).toString('base64url')
-    const sentAt = clock.now()
-    const expectations = { ...checked.expectations, requestedAt: sentAt }
-    const { bindingMessage } = checked
-    const created = await ledger.create(
-      newTransaction({ id, owner, deliveryMode, expectations, bindingMessage }, sentAt),
-    )
-    const token = deliveryMode === 'ping' ? notificationTokens.issue(id) : undefined
-    let event: TransactionEvent
-    try {
-      event = await this.#authenticate(checked, token, sentAt, hideUnknownUser === true)
-    } catch (error) {
-      await this.#giveUp(created, error)
-      throw error
-    }
-    const entry = await ledger.insist(id, event, recordPatienceMs, created)
-    if (!entry) throw new CibaError('ERR_CIBA_STORE_FAILED', 'the transaction store lost the new transaction')
-    debug('%s started', shortId(id))
-    if (entry.transaction.state === 'ready') this.#pursuePing(id, this.#newHolder())
-    return entry.transaction
-  }
-
-  /** How the transaction stands now; asks the OP if that is due. `undefined`: it does not exist for this caller. */
-  check(id: string, owner?: string): Promise<Transaction | undefined> {
-    return this.wait(id, { timeoutMs: 0, ...(owner === undefined ? {} : { owner }) })
+    return this.#jobs.run(() => this.#start(request, options))
   }
 
   /**
    * Waits until the transaction is over, `timeoutMs` has passed, `signal` aborts or `close()` is called, and
-   * returns how it stands then. `undefined`: it does not exist for this caller.
+   * returns how it stands then. Without a `timeoutMs` it only looks, and asks the OP if that is due.
+   *
+   * `undefined`: it does not exist for this caller. Rejects when the store fails.
    */
   async wait(id: string, { owner, timeoutMs, signal }: WaitOptions): Promise<Transaction | undefined> {
     const { ledger, clock } = this.#parts
+    const isLook = timeoutMs <= 0
     const bell = new Doorbell()
     const unwatch = ledger.watch(id, bell.ring)
-    signal?.addEventListener('abort', bell.ring)
-    this.#closing.signal.addEventListener('abort', bell.ring)
-    const deadline = clock.now() + timeoutMs
-    // A check sees the end of the token request that it has set off itself, unless the OP is slow.
-    const patience = timeoutMs > 0 ? deadline : deadline + checkPatienceMs
-    let asking = false
-    let asked = false
+    const unlisten = bell.ringOnAbort(signal, this.#closing.signal)
+    let isTimeUp = false
+    // A timer rather than an instant: a clock that is set back must not hold anybody longer [POLL-15].
+    const callOff = clock.after(isLook ? lookPatienceMs : timeoutMs, () => {
+      isTimeUp = true
+      bell.ring()
+    })
     try {
-      for (;;) {
-        bell.quiet()
-        const entry = await this.#find(id, owner)
-        if (!entry) return undefined
-        const step = nextStep(entry.transaction, clock.now())
-        if (step.do === 'stop') return entry.transaction
-        if (step.do === 'expire') {
-          await ledger.apply(id, { type: 'timedOut' }, entry)
-          continue
-        }
-        const until = asking ? patience : deadline
-        const over = clock.now() >= until && (step.do === 'wait' || asked)
-        if (over || signal?.aborted || this.closing) return entry.transaction
-        if (step.do === 'requestTokens') {
-          asking = asked = true
-          this.#jobs
-            .run(() => this.#requester.request(entry, this.#newHolder()))
-            .finally(() => {
-              asking = false
-              bell.ring()
-            })
-          await bell.sleepUntil(patience, clock)
-        } else await bell.sleepUntil(Math.min(until, step.until, clock.now() + rereadMs), clock)
-      }
+      return await this.#watchOver(id, owner, bell, isLook, () => isTimeUp || signal?.aborted || this.closing)
     } finally {
+      callOff()
       unwatch()
-      signal?.removeEventListener('abort', bell.ring)
-      this.#closing.signal.removeEventListener('abort', bell.ring)
+      unlisten()
     }
   }
 
@@ -217,12 +174,12 @@ export class Flow {
     return this.#delivery.claim(transaction, this.#newHolder())
   }
 
-  /** See {@link Delivery.untilSettled}. */
-  untilSettled(id: string): Promise<Transaction | undefined> {
-    return this.#delivery.untilSettled(id)
+  /** See {@link Delivery.untilSettled}; ends with `close()` too. */
+  untilSettled(id: string, signal: AbortSignal): Promise<Transaction | undefined> {
+    return this.#delivery.untilSettled(id, signal, this.#closing.signal)
   }
 
-  /** Lets everybody who waits go, follows the token requests in flight to their end, and starts nothing new. */
+  /** Lets everybody who waits go, follows the requests in flight to their end, and sends no new ones. */
   async close(): Promise<void> {
     this.#closing.abort()
     await this.#jobs.ended()
@@ -233,17 +190,42 @@ export class Flow {
     return this.#closing.signal.aborted
   }
 
+  async #start(request: CheckedRequest, { owner, hideUnknownUser }: StartOptions): Promise<Transaction> {
+    const { op, ledger, clock, deliveryMode, notificationTokens } = this.#parts
+    await op.prepare(request)
+    const id = randomBytes(16).toString('base64url')
+    const sentAt = clock.now()
+    const expectations = { ...request.expectations, requestedAt: sentAt }
+    const { bindingMessage } = request
+    const created = await ledger.create(
+      newTransaction({ id, owner, deliveryMode, expectations, bindingMessage }, sentAt),
+    )
+    const token = deliveryMode === 'ping' ? notificationTokens.issue(id) : undefined
+    let event: TransactionEvent
+    try {
+      event = await this.#authenticate(request, token, sentAt, hideUnknownUser === true)
+    } catch (error) {
+      await this.#giveUp(created, error)
+      throw error
+    }
+    const entry = await ledger.insist(id, event, recordPatienceMs, created)
+    if (!entry) throw new CibaError('ERR_CIBA_STORE_FAILED', 'the transaction store lost the new transaction')
+    debug('%s started', shortId(id))
+    if (entry.transaction.state === 'ready') this.#pursuePing(id, this.#newHolder())
+    return entry.transaction
+  }
+
   /** Sends the authentication request, and says in an event what came of it. */
   async #authenticate(
-    checked: CheckedRequest,
+    request: CheckedRequest,
     token: string | undefined,
     sentAt: number,
     hideUnknownUser: boolean,
   ): Promise<TransactionEvent> {
     const { op, clock } = this.#parts
-    const requestedExpiry = checked.parameters['requested_expiry']
+    const requestedExpiry = request.parameters['requested_expiry']
     try {
-      const acknowledgement = await op.authenticate(checked, token)
+      const acknowledgement = await op.authenticate(request, token)
       const { expiresIn, interval } = acknowledgement
       this.#decoys.remember({ expiresIn, interval, tookMs: clock.now() - sentAt }, requestedExpiry)
       return { type: 'acknowledged', sentAt, ...acknowledgement }
@@ -271,8 +253,53 @@ export class Flow {
     return entry && (owner === undefined || same(owner, entry.transaction.owner)) ? entry : undefined
   }
 
+  /** Takes every step that is due, until the transaction or the watch is over; a look ends with its first step. */
+  async #watchOver(
+    id: string,
+    owner: string | undefined,
+    bell: Doorbell,
+    isLook: boolean,
+    isOver: () => boolean | undefined,
+  ): Promise<Transaction | undefined> {
+    const { ledger, clock } = this.#parts
+    let asking: Asking | undefined
+    for (;;) {
+      bell.quiet()
+      const entry = await this.#find(id, owner)
+      if (!entry) return undefined
+      const step = nextStep(entry.transaction, clock.now())
+      if (step.do === 'stop') return entry.transaction
+      if (asking?.fault !== undefined) throw asking.fault
+      if (step.do === 'expire') {
+        await ledger.apply(id, { type: 'timedOut' }, entry)
+        continue
+      }
+      const hasLooked = isLook && (asking ? asking.isDone : step.do === 'wait')
+      if (hasLooked || isOver()) return entry.transaction
+      if (step.do === 'requestTokens' && asking?.isDone !== false) asking = this.#ask(entry, bell)
+      const until = step.do === 'wait' ? step.until : Number.POSITIVE_INFINITY
+      await bell.sleepUntil(Math.min(until, clock.now() + rereadMs), clock)
+    }
+  }
+
+  /** Sends a token request, and rings when it has ended. */
+  #ask(entry: Entry, bell: Doorbell): Asking {
+    const asking: Asking = { isDone: false }
+    this.#jobs
+      .run(() => this.#requester.request(entry, this.#newHolder()))
+      .catch((error: unknown) => {
+        asking.fault = error
+      })
+      .finally(() => {
+        asking.isDone = true
+        bell.ring()
+      })
+    return asking
+  }
+
+  /** The ping is in the record: whoever waits, here or elsewhere, takes over from a process that is closing. */
   #pursuePing(id: string, holder: string): void {
-    this.#jobs.run(() => this.#requester.pursuePing(id, holder))
+    if (!this.closing) this.#jobs.leave(() => this.#requester.pursuePing(id, holder))
   }
 
   #newHolder(): string {

@@ -9,16 +9,22 @@ const debug = createDebug('express-ciba:jobs')
 export class Jobs {
   readonly #underWay = new Set<Promise<void>>()
 
-  /** Starts `work`; resolves when it has ended, well or badly. */
-  run(work: () => Promise<unknown>): Promise<void> {
-    const job = work()
+  /** Starts `work` and gives its result, or its error, to whoever still listens. */
+  async run<Result>(work: () => Promise<Result>): Promise<Result> {
+    const result = work()
+    const job: Promise<void> = result
       .then(
         () => {},
         (error: Error) => debug('failed: %s', error.message),
       )
       .finally(() => this.#underWay.delete(job))
     this.#underWay.add(job)
-    return job
+    return result
+  }
+
+  /** Starts `work` that nobody listens to; a failure is only logged. */
+  leave(work: () => Promise<unknown>): void {
+    this.run(work).catch(() => {})
   }
 
   /** Resolves when all work has ended, and what that started in turn. */

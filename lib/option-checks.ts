@@ -68,13 +68,14 @@ export function numberBetween(least: number, most: number): Parse<number> {
   return (value) => (typeof value === 'number' && value >= least && value <= most ? value : undefined)
 }
 
-/** An absolute URL without query and fragment; plain http only where that is allowed. */
+/** An absolute URL without query, fragment, user name and password; plain http only where that is allowed. */
 export function url(allowHttp: boolean): Parse<URL> {
   return (value) => {
     if (typeof value !== 'string' || !URL.canParse(value)) return undefined
     const parsed = new URL(value)
     const fits = parsed.protocol === 'https:' || (allowHttp && parsed.protocol === 'http:')
-    return fits && parsed.search === '' && parsed.hash === '' && parsed.username === '' ? parsed : undefined
+    const isBare = [parsed.search, parsed.hash, parsed.username, parsed.password].every((part) => part === '')
+    return fits && isBare ? parsed : undefined
   }
 }
 
@@ -85,7 +86,8 @@ export function alternatives(values: readonly string[]): string {
 }
 
 function shown(value: unknown): string {
-  if (typeof value === 'string') return JSON.stringify(value)
+  // What stands before an @ may be a password.
+  if (typeof value === 'string') return value.includes('@') ? 'a string with an @' : JSON.stringify(value)
   if (typeof value === 'number' || typeof value === 'boolean' || value === null) return String(value)
   return Array.isArray(value) ? 'an array' : typeof value
 }

@@ -118,7 +118,6 @@ export interface ResolvedClientOptions {
   readonly op: OpConfig
   readonly baseURL?: URL
   readonly secrets: readonly [string, ...string[]]
-  readonly deliveryMode: DeliveryMode
   readonly authorizationParams: AuthenticationRequestParameters
   readonly store: TransactionStore
   /** Whether the store was made here, so that closing it is up to us. */
@@ -150,7 +149,11 @@ export function resolveClientOptions(
     numberBetween(1, 300),
     'a number of seconds from 1 to 300',
   )
-  const baseURL = resolveBaseURL(options.baseURL ?? env['BASE_URL'], deliveryMode, allowInsecureRequests)
+  const baseURL = resolveBaseURL(
+    either(options.baseURL, env['BASE_URL']),
+    deliveryMode,
+    allowInsecureRequests,
+  )
   const store = checkOption(
     'store',
     options.store,
@@ -164,8 +167,7 @@ export function resolveClientOptions(
       timeoutMs: (httpTimeout ?? 10) * 1000,
     }),
     ...(baseURL && { baseURL }),
-    secrets: resolveSecrets(options.secret ?? env['SECRET'], store),
-    deliveryMode,
+    secrets: resolveSecrets(either(options.secret, env['SECRET']), store),
     authorizationParams: resolveAuthorizationParams(options.authorizationParams),
     store: store ?? new MemoryTransactionStore(),
     ownsStore: store === undefined,
@@ -180,7 +182,7 @@ function resolveOp(
   env: NodeJS.ProcessEnv,
   allowInsecureRequests: boolean,
 ): OpIdentity {
-  const issuerValue = options.issuerBaseURL ?? env['ISSUER_BASE_URL']
+  const issuerValue = either(options.issuerBaseURL, env['ISSUER_BASE_URL'])
   const https = allowInsecureRequests ? 'https or http URL' : 'https URL'
   const issuer = checkOption(
     'issuerBaseURL',
@@ -188,10 +190,15 @@ function resolveOp(
     url(allowInsecureRequests),
     `the OP's issuer, an ${https}`,
   )
-  const clientID = checkOption('clientID', options.clientID ?? env['CLIENT_ID'], text, 'a non-empty string')
+  const clientID = checkOption(
+    'clientID',
+    either(options.clientID, env['CLIENT_ID']),
+    text,
+    'a non-empty string',
+  )
   const clientSecret = checkSecretOption(
     'clientSecret',
-    options.clientSecret ?? env['CLIENT_SECRET'],
+    either(options.clientSecret, env['CLIENT_SECRET']),
     text,
     'a non-empty string',
   )
@@ -265,7 +272,12 @@ function resolveAuthorizationParams(value: unknown): AuthenticationRequestParame
   } catch (error) {
     throw invalidOption('authorizationParams', `is not valid: ${(error as Error).message}`)
   }
-  return Object.freeze({ scope: 'openid', ...params })
+  return Object.freeze(structuredClone({ scope: 'openid', ...params }))
+}
+
+/** Options beat the environment; `null` is a wrong option, not an absent one. */
+function either(option: unknown, variable: string | undefined): unknown {
+  return option === undefined ? variable : option
 }
 
 function missing(option: string, variable: string, why: string): TypeError {
@@ -275,15 +287,16 @@ function missing(option: string, variable: string, why: string): TypeError {
 const secretStrings: Parse<readonly [string, ...string[]]> = (value) => {
   const strings: readonly unknown[] = Array.isArray(value) ? value : [value]
   const sound = strings.length > 0 && strings.every((one) => typeof one === 'string' && one.length >= 8)
-  return sound ? (strings as unknown as readonly [string, ...string[]]) : undefined
+  return sound ? ([...strings] as unknown as readonly [string, ...string[]]) : undefined
 }
+
+const asymmetricAlg = /^((RS|PS|ES)(256|384|512)|EdDSA|Ed25519|ML-DSA-(44|65|87))$/
 
 /** Neither `none` nor a MAC with a shared secret [CFG-8]. */
 const signingAlgs: Parse<readonly string[]> = (value) => {
   const algs: readonly unknown[] = Array.isArray(value) ? value : [value]
-  const sound =
-    algs.length > 0 && algs.every((alg) => typeof alg === 'string' && /^(RS|PS|ES|Ed|ML-DSA)/.test(alg))
-  return sound ? (algs as readonly string[]) : undefined
+  const sound = algs.length > 0 && algs.every((alg) => typeof alg === 'string' && asymmetricAlg.test(alg))
+  return sound ? Object.freeze([...(algs as readonly string[])]) : undefined
 }
 
 const transactionStore: Parse<TransactionStore> = (value) => {

@@ -5,6 +5,8 @@
 
 import createDebug from 'debug'
 import type { Clock } from './clock.ts'
+import type { Decoys } from './decoy.ts'
+import { Doorbell } from './doorbell.ts'
 import type { Entry, Ledger } from './ledger.ts'
 import type { Op } from './protocol/op.ts'
 import { isOpen, nextStep, shortId, type TransactionEvent } from './transaction.ts'
@@ -16,6 +18,7 @@ export interface TokenRequesterParts {
   readonly op: Op
   readonly ledger: Ledger
   readonly clock: Clock
+  readonly decoys: Decoys
   /** How long a token request may take [POLL-6]. */
   readonly tokenTimeoutMs: number
 }
@@ -32,10 +35,17 @@ export class TokenRequester {
     this.#parts = parts
   }
 
-  /** Asks if a ping says so; `holder` is the name under which the ping was taken. */
+  /**
+   * Asks because of a ping, after its 204 has left; `holder` is the name under which the ping was taken. Where another
+   * request is just in flight, whoever sent that asks again.
+   */
   async pursuePing(id: string, holder: string): Promise<void> {
-    const entry = await this.#parts.ledger.read(id)
-    if (entry?.transaction.state === 'ready') await this.request(entry, holder)
+    const { ledger, clock } = this.#parts
+    const entry = await ledger.read(id)
+    if (!entry) return
+    const isInFlight = nextStep(entry.transaction, clock.now(), holder).do === 'wait'
+    const free = isInFlight ? await ledger.apply(id, { type: 'answeredPing', holder }, entry) : entry
+    if (free?.transaction.state === 'ready') await this.request(free, holder)
   }
 
   /**
@@ -59,11 +69,16 @@ export class TokenRequester {
   }
 
   async #ask({ transaction }: Entry, holder: string, timeoutMs: number): Promise<TransactionEvent> {
-    if (!isOpen(transaction) || transaction.authReqId === undefined || timeoutMs <= 0) {
-      return { type: 'unanswered', sent: false, holder }
-    }
+    const { op, clock, decoys } = this.#parts
     const { authReqId, expectations } = transaction
-    const answer = await this.#parts.op.requestTokens(authReqId, expectations, timeoutMs)
+    const askedAt = clock.now()
+    if (isOpen(transaction) && transaction.hidden) {
+      await new Doorbell().sleepUntil(askedAt + decoys.tokenRequestMs(), clock)
+      return { type: 'stillPending', holder }
+    }
+    if (authReqId === undefined || timeoutMs <= 0) return { type: 'unanswered', sent: false, holder }
+    const answer = await op.requestTokens(authReqId, expectations, timeoutMs)
+    if (answer.type === 'stillPending') decoys.rememberTokenRequest(clock.now() - askedAt)
     return { ...answer, holder }
   }
 }

@@ -8,8 +8,9 @@
  *
  *   pending, ready ──▶ complete | denied | expired | failed | cancelled      and there it stays [POLL-12]
  *
- * A `complete` transaction keeps its grant until the session that started it has saved the tokens:
- *   undelivered ──▶ claimed (by one answer to one browser) ──▶ delivered | refused
+ * A `complete` transaction keeps its grant until the session that started it has saved the tokens. One answer to one
+ * browser at a time claims it:
+ *   undelivered ──▶ delivered | refused
  */
 
 import type { Expectations, Grant } from './grant.ts'
@@ -49,6 +50,8 @@ interface Open extends Base {
   readonly answerLost: boolean
   /** When a ping last skipped the interval: at most once per interval [PING-10]. */
   readonly lastPingAt?: number
+  /** The OP knows no such person: everything goes on as if it did, but the OP is never asked [ERR-5]. */
+  readonly hidden?: true
 }
 
 /** The OP has not answered yet, or has answered and wants to be asked later. */
@@ -103,11 +106,13 @@ export type TransactionEvent =
   /** The OP refused the authentication request, or it failed: there is nothing to wait for. */
   | { readonly type: 'notStarted'; readonly error: string }
   | { readonly type: 'pinged'; readonly authReqId: string; readonly holder: string }
+  /** The answer to the ping has left. */
+  | { readonly type: 'answeredPing'; readonly holder: string }
   | { readonly type: 'leased'; readonly holder: string; readonly until: number }
   | { readonly type: 'stillPending'; readonly holder: string }
   | { readonly type: 'slowedDown'; readonly holder: string }
-  /** The OP is there, but cannot answer now: 503, 429 or another 5xx. */
-  | { readonly type: 'busy'; readonly holder: string; readonly retryAfterMs: number }
+  /** The OP is there, but cannot answer now: 503, 429 or another 5xx; `sent` as below. */
+  | { readonly type: 'busy'; readonly holder: string; readonly retryAfterMs: number; readonly sent?: boolean }
   /** No HTTP answer; `sent` if the OP may nevertheless have seen the request. */
   | { readonly type: 'unanswered'; readonly holder: string; readonly sent: boolean }
   | { readonly type: 'granted'; readonly holder: string; readonly grant: Grant }
@@ -132,6 +137,8 @@ export type NextStep =
 export const timerMarginMs = 100
 /** In ping mode the ping is given this long before the first token request without one [PING-12]. */
 export const pingGraceMs = 30_000
+/** A first token request that would come after the deadline comes this long before it. */
+export const lastChanceMs = 1_000
 /** How long the receiver of a ping keeps the token request to itself while its 204 leaves. */
 export const pingHoldMs = 1_000
 /** Failed connections double the wait up to this much, or to the interval if that is longer [POLL-10]. */
@@ -183,7 +190,7 @@ export function nextStep(transaction: Transaction, now: number, holder?: string)
   // The request in flight may still bring the tokens after the deadline: nothing granted is lost.
   if (isHeld(lease, now)) return { do: 'wait', until: lease.until }
   if (now >= expiresAt) return { do: 'expire' }
-  if (transaction.authReqId === undefined) return { do: 'wait', until: expiresAt }
+  if (transaction.authReqId === undefined && !transaction.hidden) return { do: 'wait', until: expiresAt }
   if (transaction.state === 'ready') {
     const { hold } = transaction
     if (isHeld(hold, now) && hold.holder !== holder) {
@@ -213,6 +220,11 @@ export function transition(
       return start(transaction, event, now)
     case 'pinged':
       return ping(transaction, event, now)
+    case 'answeredPing': {
+      if (transaction.state !== 'ready' || transaction.hold?.holder !== event.holder) return undefined
+      const { hold: _, ...rest } = transaction
+      return rest
+    }
     case 'leased': {
       if (nextStep(transaction, now, event.holder).do !== 'requestTokens') return undefined
       // A lease that ran out was never answered: its holder died, and the OP may have answered it.
@@ -250,21 +262,25 @@ function start(
   event: EventOf<'acknowledged' | 'hidden' | 'notStarted'>,
   now: number,
 ): Transaction | undefined {
-  if (transaction.state === 'ready' || transaction.authReqId !== undefined) return undefined
+  if (transaction.state === 'ready' || transaction.authReqId !== undefined || transaction.hidden)
+    return undefined
   const { earlyPing, ...rest } = transaction
   if (event.type === 'notStarted') return { ...ended(transaction, 'failed', event.error), expiresAt: now }
+  const { interval } = event
   // Counted from the sending, so that it never overshoots the OP's own deadline [ACK-7].
   const expiresAt = event.sentAt + event.expiresIn * 1000
-  const { interval } = event
-  if (event.type === 'hidden') return { ...rest, interval, expiresAt }
+  const waitMs = Math.max(
+    interval * 1000 + timerMarginMs,
+    transaction.deliveryMode === 'ping' ? pingGraceMs : 0,
+  )
+  // However long the wait, there is one request before it is too late; C1 does not bind the first one [POLL-16].
+  const nextTokenRequestAt = Math.max(now, Math.min(now + waitMs, expiresAt - lastChanceMs))
+  const open = { ...rest, interval, expiresAt, nextTokenRequestAt }
+  if (event.type === 'hidden') return { ...open, hidden: true }
   const { authReqId } = event
-  const open = { ...rest, authReqId, interval, expiresAt }
   // An early ping for another auth_req_id was not for this request [PING-11].
-  if (earlyPing === authReqId) return { ...open, state: 'ready', lastPingAt: now }
-  const firstWaitMs = interval * 1000 + timerMarginMs
-  const nextTokenRequestAt =
-    now + (transaction.deliveryMode === 'ping' ? Math.max(firstWaitMs, pingGraceMs) : firstWaitMs)
-  return { ...open, nextTokenRequestAt }
+  if (earlyPing === authReqId) return { ...open, authReqId, state: 'ready', lastPingAt: now }
+  return { ...open, authReqId }
 }
 
 function ping(
@@ -297,7 +313,8 @@ function answer(
     case 'stillPending': {
       const asked = { ...free, failures: 0, answerLost: false, nextTokenRequestAt: waitFrom(intervalMs) }
       // A ping that came while the request was in flight is newer than its answer: ask again at once.
-      return transaction.state === 'ready' ? { ...asked, state: 'ready' } : asked
+      if (transaction.state !== 'ready') return asked
+      return { ...asked, state: 'ready', ...(transaction.hold && { hold: transaction.hold }) }
     }
     case 'slowedDown': {
       const interval = transaction.interval + slowDownSeconds
@@ -306,7 +323,12 @@ function answer(
     }
     case 'busy': {
       const nextTokenRequestAt = waitFrom(Math.max(intervalMs, event.retryAfterMs))
-      return { ...free, failures: 0, nextTokenRequestAt }
+      return {
+        ...free,
+        failures: 0,
+        answerLost: transaction.answerLost || event.sent === true,
+        nextTokenRequestAt,
+      }
     }
     case 'unanswered': {
       const failures = transaction.failures + 1

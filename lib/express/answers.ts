@@ -5,6 +5,9 @@
 import type { NextFunction, Response } from 'express'
 import { CibaError } from '../errors.ts'
 
+/** Seconds: what a 503 says when nobody knows better. */
+const soon = 5
+
 /** Sends `body` as JSON; nothing that we say may be cached [SEC-8]. */
 export function sendJson(res: Response, status: number, body: object): void {
   res.status(status).set('Cache-Control', 'no-store').json(body)
@@ -21,22 +24,33 @@ export function sendEmpty(res: Response, status: number): void {
 export function sendError(res: Response, error: unknown, next: NextFunction): void {
   const known = error instanceof CibaError ? error : fromApp(error)
   if (!known?.expose || res.headersSent) {
-    next(error)
+    // Express takes nothing, and some texts, for "go on".
+    next(
+      error instanceof Error ? error : new Error('something that is no Error was thrown', { cause: error }),
+    )
     return
   }
-  if (known.retryAfter !== undefined) res.set('Retry-After', String(known.retryAfter))
+  const retryAfter = known.retryAfter ?? (known.status === 503 ? soon : undefined)
+  if (retryAfter !== undefined) res.set('Retry-After', String(retryAfter))
   // What is left of the body is not worth reading.
   if (known.status === 413) res.set('Connection', 'close')
   sendJson(res, known.status, { error: known.error, error_description: known.message })
 }
 
+type Answerable = Pick<CibaError, 'status' | 'expose' | 'error' | 'message'> & {
+  readonly retryAfter?: number
+}
+
 /** An error of the app's own hooks, in the way of http-errors: a 4xx `status` is an answer, not a fault. */
-function fromApp(
-  error: unknown,
-): { status: number; expose: boolean; error: string; message: string; retryAfter?: number } | undefined {
-  if (!(error instanceof Error)) return undefined
-  const { status, statusCode, expose } = error as { status?: unknown; statusCode?: unknown; expose?: unknown }
-  const code = Number(status ?? statusCode)
-  if (!(code >= 400 && code < 500)) return undefined
-  return { status: code, expose: expose !== false, error: 'request_refused', message: error.message }
+function fromApp(error: unknown): Answerable | undefined {
+  const status = statusOf(error)
+  if (!(error instanceof Error) || !(status >= 400 && status < 500)) return undefined
+  const { expose } = error as { expose?: unknown }
+  return { status, expose: expose !== false, error: 'request_refused', message: error.message }
+}
+
+/** The HTTP status that an error of any library carries; NaN if it carries none. */
+export function statusOf(error: unknown): number {
+  const { status, statusCode } = (error ?? {}) as { status?: unknown; statusCode?: unknown }
+  return Number(status ?? statusCode)
 }

@@ -28,7 +28,11 @@ export async function readBody(req: Request, types: readonly BodyType[]): Promis
   // body-parser 1 leaves an empty object where it did not read anything.
   const isParsed = isConsumed || (parsed !== undefined && !isEmptyObject(parsed))
   const type = mediaTypeOf(req, types)
-  if (isParsed && !isText(parsed)) return asObject(parsed ?? {})
+  if (isParsed && !isText(parsed)) {
+    // Of a body in chunks nobody knows the size any more.
+    if (JSON.stringify(parsed ?? {}).length > largestBodyBytes) throw tooLarge()
+    return asObject(parsed ?? {})
+  }
   const bytes = isParsed ? Buffer.from(parsed as string | Buffer) : await readBytes(req)
   if (bytes.length > largestBodyBytes) throw tooLarge()
   if (bytes.length === 0) return {}
@@ -56,21 +60,20 @@ function mediaTypeOf({ headers }: Request, types: readonly BodyType[]): BodyType
 async function readBytes(req: Request): Promise<Buffer> {
   const chunks: Buffer[] = []
   let length = 0
-  try {
-    // Not for await: leaving that early destroys the socket, and with it the answer.
-    await new Promise<void>((resolve, reject) => {
-      req.on('data', (chunk: Buffer) => {
-        length += chunk.length
-        if (length > largestBodyBytes) reject(tooLarge())
-        else chunks.push(chunk)
-      })
-      req.on('end', resolve)
-      req.on('error', reject)
-      req.on('close', () => reject(new CibaError('ERR_CIBA_INVALID_REQUEST', 'the request broke off')))
-    })
-  } finally {
-    req.removeAllListeners('data')
-  }
+  // Not for await: leaving that early destroys the socket, and with it the answer.
+  await new Promise<void>((resolve, reject) => {
+    const brokenOff = () => reject(new CibaError('ERR_CIBA_INVALID_REQUEST', 'the request broke off'))
+    const take = (chunk: Buffer) => {
+      length += chunk.length
+      if (length <= largestBodyBytes) {
+        chunks.push(chunk)
+        return
+      }
+      req.off('data', take)
+      reject(tooLarge())
+    }
+    req.on('data', take).once('end', resolve).once('error', brokenOff).once('close', brokenOff)
+  })
   return Buffer.concat(chunks)
 }
 

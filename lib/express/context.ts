@@ -10,7 +10,7 @@ import type { AuthenticationRequest } from '../protocol/authentication-request.t
 import { isOpen, type Transaction } from '../transaction.ts'
 import type { CountStart } from './limiter.ts'
 import { type LoginParts, pollForLogin } from './login.ts'
-import { becomeOwner, loginOf, ownerOf, signOut } from './session.ts'
+import { becomeOwner, loginOf, ownerOf, ownerToBe, signOut } from './session.ts'
 
 /** A transaction that has just been started. */
 export interface StartedTransaction {
@@ -83,18 +83,7 @@ export class RequestContext {
    * Rejects with a {@link CibaError}: a `RequestRefusedError` carries the OP's code, `unknown_user_id` included.
    */
   async start(request: AuthenticationRequest): Promise<StartedTransaction> {
-    return this.startFor(request, false)
-  }
-
-  /** As {@link start}; `hideUnknownUser` is for browsers that nobody knows [ERR-5]. */
-  async startFor(request: AuthenticationRequest, hideUnknownUser: boolean): Promise<StartedTransaction> {
-    const { client, countStart } = this.#parts
-    const complete = client.withDefaults(request)
-    const owner = await becomeOwner(this.#req)
-    await countStart(complete.loginHint ?? complete.loginHintToken ?? complete.idTokenHint, owner)
-    const transaction = await client.flow.start(complete, { owner, hideUnknownUser })
-    const { bindingMessage } = transaction
-    return { ...pending(transaction), ...(bindingMessage === undefined ? {} : { bindingMessage }) }
+    return startTransaction(this.#parts, this.#req, request, false)
   }
 
   /**
@@ -104,7 +93,7 @@ export class RequestContext {
    * Rejects with 404 `ERR_CIBA_UNKNOWN_TRANSACTION` when it does not exist for this session.
    */
   async poll(transaction: string, { wait = 0 }: { readonly wait?: number } = {}): Promise<TransactionStatus> {
-    const waitMs = Math.min(Math.max(0, wait) * 1000, this.#parts.longPollTimeoutMs)
+    const waitMs = wait > 0 ? Math.min(wait * 1000, this.#parts.longPollTimeoutMs) : 0
     const standing = await pollForLogin(this.#parts, this.#req, this.#res, transaction, waitMs)
     if (!standing) throw unknownTransaction()
     if (standing.status === 'pending') return pending(standing.transaction)
@@ -122,6 +111,22 @@ export class RequestContext {
   async logout(): Promise<void> {
     await signOut(this.#req)
   }
+}
+
+/** Starts for `req.ciba.start()` and for the route, where `hideUnknownUser` is for browsers that nobody knows [ERR-5]. */
+export async function startTransaction(
+  { client, countStart }: ContextParts,
+  req: Request,
+  request: AuthenticationRequest,
+  hideUnknownUser: boolean,
+): Promise<StartedTransaction> {
+  const checked = client.check(request)
+  const owner = ownerToBe(req)
+  await countStart(checked.hint, owner)
+  await becomeOwner(req, owner)
+  const transaction = await client.flow.start(checked, { owner, hideUnknownUser })
+  const { bindingMessage } = transaction
+  return { ...pending(transaction), ...(bindingMessage === undefined ? {} : { bindingMessage }) }
 }
 
 function pending(transaction: Transaction): TransactionStatus & { status: 'pending' } {

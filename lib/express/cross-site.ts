@@ -19,7 +19,14 @@ export function refuseCrossSite(req: Request, baseURL: URL | undefined): void {
   if (origin === undefined) return
   if (!URL.canParse(origin)) throw refusal() // "null" among others
   const { host } = new URL(origin)
-  if (host !== baseURL?.host && host !== req.get('host')) throw refusal()
+  if (host !== baseURL?.host && host !== req.get('host') && host !== forwardedHost(req)) throw refusal()
+}
+
+/** The host that a trusted proxy was asked for, with its port; Express itself says only what it is called. */
+function forwardedHost(req: Request): string | undefined {
+  const host = req.get('x-forwarded-host')?.split(',')[0]?.trim()
+  if (host === undefined || !URL.canParse(`http://${host}`)) return undefined
+  return new URL(`http://${host}`).hostname === req.hostname ? host : undefined
 }
 
 function refusal(): CibaError {

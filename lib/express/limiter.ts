@@ -8,7 +8,7 @@ import { CibaError } from '../errors.ts'
 import type { StartLimiter, StartLimiters } from './options.ts'
 
 /** Counts a start for this person by this session; rejects when there were too many [SEC-3]. */
-export type CountStart = (hint: unknown, owner: string) => Promise<void>
+export type CountStart = (hint: string, owner: string) => Promise<void>
 
 const windowSeconds = 300
 const startsPerHint = 5
@@ -26,7 +26,7 @@ export function startCounter(limiters: StartLimiters | false, pseudonymKey: Uint
   return async (hint, owner) => {
     // The session first: who has used up his own starts must not use up other people's.
     await consume(perSession, `session:${pseudonym(owner)}`)
-    if (typeof hint === 'string') await consume(perHint, `hint:${pseudonym(normalised(hint))}`)
+    await consume(perHint, `hint:${pseudonym(normalised(hint))}`)
   }
 }
 

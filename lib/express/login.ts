@@ -3,14 +3,14 @@
  * asked, and not before the tokens are saved there. Knows nothing of how the answer looks on the wire.
  */
 
-import { finished } from 'node:stream'
 import createDebug from 'debug'
 import type { Request, Response } from 'express'
 import type { Claim } from '../delivery.ts'
 import type { Flow } from '../flow.ts'
-import type { CompleteTransaction, Transaction } from '../transaction.ts'
+import type { Transaction } from '../transaction.ts'
+import { statusOf } from './answers.ts'
 import type { AuthenticationResult, ResolvedOptions } from './options.ts'
-import { detachSession, leaveUnsaved, loginOf, type Move, moveLogin, ownerOf } from './session.ts'
+import { loginOf, type Move, moveLogin, ownerOf } from './session.ts'
 
 const debug = createDebug('express-ciba:login')
 
@@ -47,7 +47,9 @@ export async function pollForLogin(
   const owner = ownerOf(req)
   if (owner === undefined) return undefined
   const gone = new AbortController()
-  const stopWatching = finished(res, () => gone.abort())
+  if (res.closed) gone.abort()
+  const onClose = () => gone.abort()
+  res.once('close', onClose)
   try {
     let transaction = await flow.wait(id, { owner, timeoutMs: waitMs, signal: gone.signal })
     for (let round = 0; transaction?.state === 'complete' && round < deliveriesToWaitFor; round++) {
@@ -55,12 +57,12 @@ export async function pollForLogin(
       // Nobody is there to receive it: whoever comes back gets it.
       if (gone.signal.aborted) return { status: 'pending', transaction }
       const claim = await flow.claim(transaction)
-      if (claim) return await deliver(parts, req, res, transaction, claim)
-      transaction = await flow.untilSettled(id)
+      if (claim) return await deliver(parts, req, res, id, claim, waitMs > 0)
+      transaction = await flow.untilSettled(id, gone.signal)
     }
     return transaction && standing(req, transaction)
   } finally {
-    stopWatching()
+    res.off('close', onClose)
   }
 }
 
@@ -68,15 +70,13 @@ function standing(req: Request, transaction: Transaction): Standing {
   switch (transaction.state) {
     case 'pending':
     case 'ready':
-      leaveUnsaved(req)
       return { status: 'pending', transaction }
     case 'complete':
       if (transaction.delivery === 'refused') return loginRefused
-      if (loginOf(req)?.transaction === transaction.id) return { status: 'complete' }
       // Somebody else keeps the claim longer than anyone should wait.
-      if (transaction.delivery === 'undelivered') return { status: 'pending', transaction }
-      // Another answer brought the new session to this browser; this one must not bring the old one back.
-      detachSession(req)
+      if (transaction.delivery === 'undelivered' && loginOf(req)?.transaction !== transaction.id) {
+        return { status: 'pending', transaction }
+      }
       return { status: 'complete' }
     case 'denied':
     case 'expired':
@@ -92,14 +92,15 @@ async function deliver(
   { afterAuthentication }: LoginParts,
   req: Request,
   res: Response,
-  { id }: CompleteTransaction,
+  id: string,
   claim: Claim,
-): Promise<Standing> {
+  isStale: boolean,
+): Promise<Standing | undefined> {
   const { claims: user, tokens } = claim.grant
   const result: AuthenticationResult = { transaction: id, user, tokens }
-  let move: Move
+  let move: Move | undefined
   try {
-    move = await moveLogin(req, result, async () => {
+    move = await moveLogin(req, result, isStale, async () => {
       await afterAuthentication?.(req, result)
       if (!(await claim.renew())) throw new Error('another answer has taken the delivery over')
     })
@@ -110,18 +111,33 @@ async function deliver(
     debug('login refused by afterAuthentication')
     return loginRefused
   }
-  finished(res, (error) => {
-    const parting = error
-      ? Promise.all([claim.settle('released'), move.leaveNew()])
-      : Promise.all([claim.settle('delivered'), move.leaveOld()])
-    parting.catch((fault: Error) => debug('after the answer: %s', fault.message))
-  })
+  if (move === undefined) {
+    // The session ended while this answer waited: signed out, or signed in by another one.
+    await claim.settle('released')
+    return undefined
+  }
+  settleWithAnswer(res, claim, move)
   return { status: 'complete' }
+}
+
+/** The tokens leave the record, and the old session ends, when the answer has left this process. */
+function settleWithAnswer(res: Response, claim: Claim, move: Move): void {
+  const settle = (...parting: Promise<void>[]) => {
+    Promise.all(parting).catch((fault: Error) => debug('after the answer: %s', fault.message))
+  }
+  if (res.closed) {
+    settle(claim.settle('released'), move.leaveNew())
+    return
+  }
+  res.once('close', () => {
+    if (res.writableFinished) settle(claim.settle('delivered'), move.leaveOld())
+    // The browser may have got the new cookie or not: it must find its login with either.
+    else settle(claim.settle('released'))
+  })
 }
 
 /** Whether `afterAuthentication` refused, in the way that http-errors and most web errors say it. */
 function isClientError(error: unknown): boolean {
-  const { status, statusCode } = (error ?? {}) as { status?: unknown; statusCode?: unknown }
-  const code = Number(status ?? statusCode)
-  return code >= 400 && code < 500
+  const status = statusOf(error)
+  return status >= 400 && status < 500
 }

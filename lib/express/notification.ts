@@ -33,7 +33,8 @@ export function notificationHandler(flow: Flow): RequestHandler {
         throw new CibaError('ERR_CIBA_INVALID_REQUEST', '"auth_req_id" must be a non-empty string')
       } else {
         // The OP counts itself answered only now, and may refuse a token request that comes earlier [PING-7].
-        res.once('close', notified.proceed)
+        if (res.closed) notified.proceed()
+        else res.once('close', notified.proceed)
         sendEmpty(res, 204)
       }
     } catch (error) {

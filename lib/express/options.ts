@@ -181,9 +181,10 @@ function resolveRoutes(value: unknown): ResolvedOptions['routes'] {
       checkOption(`routes.${name}`, path, route, 'a path such as "/ciba/start", or false') ?? routes[name]
   }
   const paths = Object.values(routes).filter((path) => path !== false)
-  const twice = paths.find((path, index) => paths.indexOf(path) !== index)
+  const alike = paths.map((path) => path.toLowerCase())
+  const twice = paths.find((_, index) => alike.indexOf(alike[index] as string) !== index)
   if (twice !== undefined) throw invalidOption('routes', `must all differ, but "${twice}" is there twice`)
-  return routes
+  return Object.freeze(routes)
 }
 
 function resolveLimiters(value: unknown): StartLimiters | false {

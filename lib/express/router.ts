@@ -7,10 +7,10 @@ import type { NextFunction, Request, RequestHandler, Response } from 'express'
 import { CibaError } from '../errors.ts'
 import { sendEmpty, sendError, sendJson } from './answers.ts'
 import { readBody } from './body.ts'
-import { type ContextParts, RequestContext } from './context.ts'
+import { type ContextParts, RequestContext, startTransaction } from './context.ts'
 import { refuseCrossSite } from './cross-site.ts'
 import type { ResolvedOptions } from './options.ts'
-import { hasSession, noSession } from './session.ts'
+import { detachSession, hasSession, noSession, touchAndDetachSession } from './session.ts'
 
 type Handler = (req: Request, res: Response) => Promise<void>
 
@@ -26,12 +26,14 @@ export function router(parts: RouterParts): RequestHandler {
   const handlers = new Map<string, Handler>()
   const add = (path: string | false, handler: Handler) =>
     path !== false && handlers.set(canonical(path), handler)
-  add(options.routes.start, startHandler(options))
-  add(options.routes.poll, pollHandler())
+  add(options.routes.start, startHandler(parts))
+  add(options.routes.poll, pollHandler)
   add(options.routes.cancel, cancelHandler)
   add(options.routes.logout, logoutHandler)
   const notificationPath =
     options.routes.notification === false ? undefined : canonical(options.routes.notification)
+
+  let hasSeenSession = false
 
   return function cibaRouter(req: Request, res: Response, next: NextFunction): void {
     const path = canonical(req.path)
@@ -39,12 +41,15 @@ export function router(parts: RouterParts): RequestHandler {
       notification(req, res, next)
       return
     }
-    if (!hasSession(req)) {
+    const handler = handlers.get(path)
+    hasSeenSession ||= hasSession(req)
+    // Once there have been sessions, express-session is there: its store is away for a while, or its cookie is for
+    // other paths, and what needs no session goes on.
+    if (!hasSeenSession || (handler && !hasSession(req))) {
       next(noSession())
       return
     }
     req.ciba = new RequestContext(parts, req, res)
-    const handler = handlers.get(path)
     if (!handler) {
       next()
       return
@@ -69,19 +74,24 @@ async function serve(
   await handler(req, res)
 }
 
-function startHandler({ startParams, hideUnknownUser }: ResolvedOptions): Handler {
+function startHandler(parts: RouterParts): Handler {
+  const { startParams, hideUnknownUser } = parts.options
   return async (req, res) => {
     const request = await startParams(req)
-    sendJson(res, 202, await req.ciba.startFor(request, hideUnknownUser))
+    sendJson(res, 202, await startTransaction(parts, req, request, hideUnknownUser))
   }
 }
 
-function pollHandler(): Handler {
-  return async (req, res) => {
-    const status = await req.ciba.poll(transactionOf(req), { wait: waitOf(req) })
-    if (status.status === 'pending') res.set('Retry-After', String(status.interval))
-    sendJson(res, 200, status)
+async function pollHandler(req: Request, res: Response): Promise<void> {
+  const wait = waitOf(req)
+  const status = await req.ciba.poll(transactionOf(req), { wait })
+  if (status.status === 'pending') {
+    res.set('Retry-After', String(status.interval))
   }
+  if (status.status !== 'complete' && wait > 0) await touchAndDetachSession(req)
+  // Another answer brought the new session to this browser; this one must not bring the old one back.
+  if (status.status === 'complete' && !req.ciba.isAuthenticated()) detachSession(req)
+  sendJson(res, 200, status)
 }
 
 async function cancelHandler(req: Request, res: Response): Promise<void> {

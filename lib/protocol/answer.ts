@@ -41,8 +41,10 @@ export async function readAnswer(response: Response): Promise<OpAnswer> {
 export function parseRetryAfter(value: string | null, now: number): number {
   if (value === null) return 0
   if (/^\s*\d{1,9}\s*$/.test(value)) return Number(value) * 1000
-  // Every form of an HTTP date names its month; Date.parse() alone would also read "1.5" as a date.
-  const date = /[A-Za-z]{3}/.test(value) ? Date.parse(value) : Number.NaN
+  // Every form of an HTTP date names its month; Date.parse() alone would also read "1.5" as a date. The form of C's
+  // asctime() names no zone and means GMT (RFC 9110 §5.6.7).
+  const zoned = /GMT|UTC|[+-]\d{4}\s*$/.test(value) ? value : `${value} GMT`
+  const date = /[A-Za-z]{3}/.test(value) ? Date.parse(zoned) : Number.NaN
   return Number.isNaN(date) ? 0 : Math.max(0, date - now)
 }
 

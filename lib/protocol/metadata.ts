@@ -3,11 +3,8 @@
  * first approval. Knows nothing of how the metadata was fetched.
  */
 
-import createDebug from 'debug'
 import type * as oauth from 'oauth4webapi'
 import { CibaError } from '../errors.ts'
-
-const debug = createDebug('express-ciba:op')
 
 /** The parts of the configuration that the OP has a say in. */
 export interface Registration {
@@ -33,22 +30,30 @@ export function checkMetadata(server: oauth.AuthorizationServer, registration: R
       throw misfit(`has no usable "${endpoint}" in its metadata; it must be an https URL`)
     }
   }
-  const modes = server.backchannel_token_delivery_modes_supported
+  const modes = list(server.backchannel_token_delivery_modes_supported)
   if (modes !== undefined && !modes.includes(deliveryMode)) {
     throw misfit(`does not offer the "deliveryMode" ${deliveryMode}, but ${modes.join(', ')}`)
   }
-  const methods = server.token_endpoint_auth_methods_supported
+  const methods = list(server.token_endpoint_auth_methods_supported)
   if (methods !== undefined && !methods.includes(clientAuthMethod)) {
     throw misfit(`does not offer the "clientAuthMethod" ${clientAuthMethod}, but ${methods.join(', ')}`)
   }
-  const algs = server.id_token_signing_alg_values_supported
+  const algs = list(server.id_token_signing_alg_values_supported)
   if (idTokenSigningAlgs && algs && !idTokenSigningAlgs.some((alg) => algs.includes(alg))) {
     throw misfit(`signs ID tokens with none of "idTokenSigningAlg", but with ${algs.join(', ')}`)
   }
-  const grantTypes = server.grant_types_supported
+  const grantTypes = list(server.grant_types_supported)
   if (grantTypes !== undefined && !grantTypes.includes(cibaGrantType)) {
-    debug('the OP does not list %s in "grant_types_supported"', cibaGrantType) // [CFG-4]: a warning, no more
+    // The list is optional, and often forgotten: no reason to refuse [CFG-4].
+    process.emitWarning(`the OP does not list ${cibaGrantType} in "grant_types_supported"`, {
+      code: 'EXPRESS_CIBA_GRANT_TYPE',
+    })
   }
+}
+
+/** What is not a list says nothing. */
+function list(value: unknown): readonly string[] | undefined {
+  return Array.isArray(value) ? value : undefined
 }
 
 function misfit(what: string): CibaError {

@@ -9,11 +9,7 @@ import { CibaError, RequestRefusedError } from '../errors.ts'
 import type { Expectations } from '../grant.ts'
 import { type Acknowledgement, parseAcknowledgement } from './acknowledgement.ts'
 import { type OpAnswer, readAnswer } from './answer.ts'
-import {
-  type AuthenticationRequest,
-  type CheckedRequest,
-  checkAuthenticationRequest,
-} from './authentication-request.ts'
+import type { CheckedRequest } from './authentication-request.ts'
 import { discovery } from './discovery.ts'
 import { checkMetadata } from './metadata.ts'
 import { requestTokens, type TokenAnswer } from './token-request.ts'
@@ -41,11 +37,11 @@ export interface OpConfig {
 /** One OP and our registration there. */
 export interface Op {
   /**
-   * Checks `request` against the standard and the OP, before anything is stored or sent.
+   * Finds the OP's metadata, and checks that the OP takes `request`, before anything is stored or sent.
    *
-   * Rejects with a {@link CibaError}: `ERR_CIBA_INVALID_REQUEST`, or what discovery failed with.
+   * Rejects with a {@link CibaError}: what discovery failed with, or `ERR_CIBA_INVALID_REQUEST`.
    */
-  prepare(request: AuthenticationRequest): Promise<CheckedRequest>
+  prepare(request: CheckedRequest): Promise<void>
   /**
    * Sends the authentication request, once: it may prompt a person [REQ-16].
    *
@@ -62,8 +58,7 @@ export interface Op {
 const retryAfterSeconds = 5
 
 export function createOp(config: OpConfig): Op {
-  const transport = config.customFetch ? undefined : createTransport()
-  const fetch = config.customFetch ?? (transport as { fetch: CustomFetch }).fetch
+  const { fetch, tokenFetch, close } = transports(config)
   const { clientSecret, clientAuthMethod, allowInsecureRequests, timeoutMs } = config
   const client: oauth.Client = {
     client_id: config.clientID,
@@ -85,16 +80,11 @@ export function createOp(config: OpConfig): Op {
   })
 
   return {
-    async prepare(request) {
-      const checked = checkAuthenticationRequest(request)
+    async prepare({ parameters }) {
       const server = await discover()
-      if (
-        checked.parameters['user_code'] !== undefined &&
-        !server['backchannel_user_code_parameter_supported']
-      ) {
+      if (parameters['user_code'] !== undefined && !server['backchannel_user_code_parameter_supported']) {
         throw new CibaError('ERR_CIBA_INVALID_REQUEST', '"userCode" is given, but the OP takes none') // [CFG-7]
       }
-      return checked
     },
 
     async authenticate({ parameters }, notificationToken) {
@@ -132,6 +122,7 @@ export function createOp(config: OpConfig): Op {
         send: () =>
           oauth.backchannelAuthenticationGrantRequest(server, client, clientAuth, authReqId, {
             ...http,
+            [oauth.customFetch]: tokenFetch,
             signal,
           }),
         validation: {
@@ -141,13 +132,31 @@ export function createOp(config: OpConfig): Op {
           ...(config.idTokenSigningAlgs && { idTokenSigningAlgs: config.idTokenSigningAlgs }),
         },
       }
-      const answer = await requestTokens(endpoint, authReqId, expectations, signal)
+      const answer = await requestTokens(endpoint, authReqId, expectations)
       log(answer)
       return answer
     },
 
+    close,
+  }
+}
+
+/** Connections of their own for token requests: an OP may hold those for long, and starts must not queue behind. */
+function transports({ customFetch, timeoutMs }: OpConfig): {
+  readonly fetch: CustomFetch
+  readonly tokenFetch: CustomFetch
+  readonly close: () => Promise<void>
+} {
+  if (customFetch) return { fetch: customFetch, tokenFetch: customFetch, close: async () => {} }
+  // Shorter than the timeout: who could not connect has certainly asked nobody.
+  const connectTimeoutMs = Math.min(5_000, timeoutMs / 2)
+  const transport = createTransport({ connectTimeoutMs })
+  const tokenTransport = createTransport({ connectTimeoutMs })
+  return {
+    fetch: transport.fetch,
+    tokenFetch: tokenTransport.fetch,
     async close() {
-      await transport?.close()
+      await Promise.all([transport.close(), tokenTransport.close()])
     },
   }
 }
@@ -161,12 +170,12 @@ function acknowledge(answer: OpAnswer): Acknowledgement {
     throw failed(`sent an acknowledgement that ${acknowledgement}`)
   }
   const retryAfter = retryAfterMs > 0 ? { retryAfter: Math.ceil(retryAfterMs / 1000) } : {}
-  if (status === 429)
-    throw failed('refuses further requests for now', {
-      status: 503,
+  if (status === 429) {
+    throw new CibaError('ERR_CIBA_OP_UNREACHABLE', 'the OP takes no requests for now', {
       retryAfter: retryAfterSeconds,
       ...retryAfter,
     })
+  }
   if (error !== undefined) {
     debug('authentication request refused: %s', error)
     throw new RequestRefusedError(error, errorDescription)

@@ -3,6 +3,7 @@
  * of when to ask, or what to do about the result.
  */
 
+import createDebug from 'debug'
 import * as oauth from 'oauth4webapi'
 import type { Expectations, Grant, IdTokenClaims, TokenSet } from '../grant.ts'
 import { type OpAnswer, readAnswer } from './answer.ts'
@@ -12,6 +13,8 @@ import {
 } from './token-response.ts'
 import { wasNeverSent } from './transport.ts'
 
+const debug = createDebug('express-ciba:op')
+
 /** Everything that a token request can come to. Faults of the network and of the OP are results, not exceptions. */
 export type TokenAnswer =
   | { readonly type: 'granted'; readonly grant: Grant }
@@ -19,22 +22,23 @@ export type TokenAnswer =
   | { readonly type: 'stillPending' }
   /** `slow_down` [POLL-3]. */
   | { readonly type: 'slowedDown' }
-  /** 503, 429 or another 5xx, whatever the body [POLL-8, POLL-9]. */
-  | { readonly type: 'busy'; readonly retryAfterMs: number }
+  /**
+   * 503, 429 or another 5xx, whatever the body [POLL-8, POLL-9]; `sent` if it may hide that the OP has answered, as
+   * a gateway's 504 does [POLL-13].
+   */
+  | { readonly type: 'busy'; readonly retryAfterMs: number; readonly sent: boolean }
   /** No answer; `sent` if the OP may have seen the request all the same [POLL-10, POLL-13]. */
   | { readonly type: 'unanswered'; readonly sent: boolean; readonly cause: unknown }
   | { readonly type: 'denied' | 'expired'; readonly error: string }
   /** Every other word of the OP ends it [POLL-11]; `reason` is for the log and holds no value of any token. */
   | { readonly type: 'failed'; readonly error: string; readonly reason: string }
 
-/** Sends the request; the {@link TokenEndpoint} owns endpoint, client authentication and transport. */
-export type SendTokenRequest = (authReqId: string, signal: AbortSignal) => Promise<Response>
-
 /** What a token request needs to know of the OP. */
 export interface TokenEndpoint {
   readonly server: oauth.AuthorizationServer
   readonly client: oauth.Client
-  readonly send: SendTokenRequest
+  /** Sends the request: endpoint, client authentication and transport are decided already. */
+  readonly send: () => Promise<Response>
   /** How the OP's keys are fetched, and which algorithms may sign. */
   readonly validation: ProcessGrantResponseOptions
 }
@@ -44,12 +48,11 @@ export async function requestTokens(
   endpoint: TokenEndpoint,
   authReqId: string,
   expectations: Expectations,
-  signal: AbortSignal,
 ): Promise<TokenAnswer> {
   let answer: OpAnswer
   let response: Response
   try {
-    response = await endpoint.send(authReqId, signal)
+    response = await endpoint.send()
     answer = await readAnswer(response)
   } catch (cause) {
     return { type: 'unanswered', sent: !wasNeverSent(cause), cause }
@@ -65,14 +68,16 @@ export async function requestTokens(
   }
 }
 
-/** By status first, as a proxy's 503 says more than its body; a 4xx by its JSON `error` [ERR-1, ERR-3]. */
-function sort({ status, error, errorDescription, retryAfterMs }: OpAnswer): TokenAnswer {
+/** By the JSON `error` of a 4xx, whatever else the answer says [ERR-1, ERR-3]; then by status. */
+function sort({ status, error, retryAfterMs }: OpAnswer): TokenAnswer {
   if (error === 'authorization_pending') return { type: 'stillPending' }
   if (error === 'slow_down') return { type: 'slowedDown' }
   if (error === 'access_denied') return { type: 'denied', error }
   if (error === 'expired_token') return { type: 'expired', error }
-  if (status === 429 || status >= 500) return { type: 'busy', retryAfterMs }
-  if (error !== undefined) return { type: 'failed', error, reason: errorDescription ?? error }
+  if (status === 429 || status >= 500) {
+    return { type: 'busy', retryAfterMs, sent: status >= 500 && status !== 503 }
+  }
+  if (error !== undefined) return { type: 'failed', error, reason: `the OP answered ${status}` }
   return {
     type: 'failed',
     error: 'invalid_token_response',
@@ -96,6 +101,8 @@ async function validate(
     ...(expectedSubject === undefined ? {} : { expectedSubject }),
   })
   const { access_token, token_type, expires_in, id_token, refresh_token } = result
+  const unasked = result.scope?.split(' ').filter((one) => !scope.split(' ').includes(one)) ?? []
+  if (unasked.length > 0) debug('the OP granted scopes that were not requested: %s', unasked.join(' ')) // [TOK-20]
   return {
     claims: oauth.getValidatedIdTokenClaims(result) as unknown as IdTokenClaims,
     tokens: {

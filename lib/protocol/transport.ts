@@ -26,7 +26,6 @@ export interface Transport {
 
 /** No answer of an OP is anywhere near this size; a longer one is cut off with an error. */
 const largestAnswerBytes = 1024 * 1024
-const connectTimeoutMs = 10_000
 const connectionsPerOrigin = 256
 /** Statuses whose `Response` must not have a body (Fetch §2.2.3). */
 const withoutBody = new Set([101, 204, 205, 304])
@@ -35,34 +34,61 @@ const withoutBody = new Set([101, 204, 205, 304])
  * Keeps connections alive and reads whole answers of bounded size. Through `undici.request()`, since it costs a
  * third of the CPU of the global `fetch`; it follows no redirects.
  */
-export function createTransport(): Transport {
+export function createTransport({ connectTimeoutMs }: { readonly connectTimeoutMs: number }): Transport {
   const agent = new Agent({
     connections: connectionsPerOrigin,
     connect: { timeout: connectTimeoutMs },
     maxResponseSize: largestAnswerBytes,
   })
   return {
-    async fetch(url, init) {
-      const answer = await request(url, {
-        dispatcher: agent,
-        method: init.method as 'GET' | 'POST',
-        headers: init.headers,
-        ...(init.body === undefined ? {} : { body: init.body.toString() }),
-        ...(init.signal === undefined ? {} : { signal: init.signal }),
-      })
+    async fetch(url, { method, headers, body, signal }) {
+      const answer = await untilAborted(
+        request(url, {
+          dispatcher: agent,
+          method: method as 'GET' | 'POST',
+          // Nothing here would decompress.
+          headers: { ...headers, 'accept-encoding': 'identity' },
+          ...(body === undefined ? {} : { body: body.toString() }),
+          ...(signal === undefined ? {} : { signal }),
+        }),
+        signal,
+      )
       const text = await answer.body.text()
-      const headers = new Headers()
-      for (const [name, value] of Object.entries(answer.headers)) {
-        for (const one of Array.isArray(value) ? value : [value])
-          if (one !== undefined) headers.append(name, one)
-      }
       return new Response(withoutBody.has(answer.statusCode) ? null : text, {
         status: answer.statusCode,
-        headers,
+        headers: toHeaders(answer.headers),
       })
     },
-    close: () => agent.close(),
+    // Whoever waited for an answer has been let go before.
+    close: () => agent.destroy(),
   }
+}
+
+/** undici looks at the signal only once it has a connection; a request may have to queue for one. */
+async function untilAborted<Result>(
+  result: Promise<Result>,
+  signal: AbortSignal | undefined,
+): Promise<Result> {
+  if (signal === undefined) return result
+  let abort: () => void = () => {}
+  const aborted = new Promise<never>((_, reject) => {
+    abort = () => reject(signal.reason as Error)
+  })
+  signal.addEventListener('abort', abort)
+  try {
+    return await Promise.race([result, aborted])
+  } finally {
+    signal.removeEventListener('abort', abort)
+    result.catch(() => {}) // it fails too, later
+  }
+}
+
+function toHeaders(raw: Record<string, string | string[] | undefined>): Headers {
+  const headers = new Headers()
+  for (const [name, value] of Object.entries(raw)) {
+    for (const one of Array.isArray(value) ? value : [value]) if (one !== undefined) headers.append(name, one)
+  }
+  return headers
 }
 
 /**
@@ -76,7 +102,7 @@ export function retrying(fetch: CustomFetch): CustomFetch {
         const response = await fetch(url, init)
         if (response.status < 500) return response
       } catch {
-        if (init.signal?.aborted) break
+        if (init.signal?.aborted) throw init.signal.reason
       }
       await sleep(pauseMs)
     }

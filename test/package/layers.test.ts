@@ -61,7 +61,7 @@ const LAYERS: Readonly<Record<string, Layer>> = {
     packages: ANY,
   },
   'token-requester.ts': {
-    local: [...VOCABULARY, 'doorbell.ts', 'jobs.ts', 'ledger.ts', 'transaction.ts', 'protocol/'],
+    local: [...VOCABULARY, 'decoy.ts', 'doorbell.ts', 'jobs.ts', 'ledger.ts', 'transaction.ts', 'protocol/'],
     packages: ANY,
   },
   'stores/': { local: ['stores/', 'store.ts', 'errors.ts', 'clock.ts'], packages: ANY },

@@ -58,14 +58,14 @@ async function generateKeys(): Promise<SigningKeys> {
 export const seconds = (offset = 0): number => Math.floor(Date.now() / 1000) + offset
 
 /** `at_hash` or `rt_hash` of a token: the left half of its SHA-256 (OpenID Connect Core §3.1.3.6). */
-export const halfHash = (token: string): string =>
+const halfHash = (token: string): string =>
   createHash('sha256').update(token).digest().subarray(0, 16).toString('base64url')
 
 const random = (bytes: number): string => randomBytes(bytes).toString('base64url')
 const encode = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url')
 
 /** The claims of an ID token that a client must accept; an override of `undefined` leaves the claim out. */
-export function goodClaims(context: TokenContext, overrides: Json = {}): Json {
+function goodClaims(context: TokenContext, overrides: Json = {}): Json {
   return {
     iss: context.issuer,
     sub: context.subject ?? 'alice',
@@ -79,7 +79,7 @@ export function goodClaims(context: TokenContext, overrides: Json = {}): Json {
 }
 
 /** Signs with the key that `header.alg` names, ES256 unless told. `claims` may be any JSON value. */
-export function signIdToken(keys: SigningKeys, claims: unknown, header: Json = {}): string {
+function signIdToken(keys: SigningKeys, claims: unknown, header: Json = {}): string {
   const key = header['alg'] === 'RS256' ? keys.RS256 : keys.ES256
   const input = `${encode({ alg: 'ES256', kid: key.kid, ...header })}.${encode(claims)}`
   const signature = sign('sha256', Buffer.from(input), { key: key.privateKey, dsaEncoding: 'ieee-p1363' })

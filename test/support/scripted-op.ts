@@ -3,108 +3,44 @@
  * everything that a real OP never does. Knows the wire only, nothing of the client under test.
  */
 import { randomUUID } from 'node:crypto'
-import { once } from 'node:events'
-import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http'
+import { once, setMaxListeners } from 'node:events'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { setTimeout as delay } from 'node:timers/promises'
-import { decodeJwt } from 'jose'
 import { goodTokenResponse, type ResponseOverrides, signingKeys, type TokenContext } from './id-tokens.ts'
+import { type PingOptions, type Pong, send } from './ping-sender.ts'
+import {
+  type Answer,
+  authenticationRequest,
+  type Call,
+  type Endpoint,
+  metadataOf,
+  paths,
+  pending,
+  tokenError,
+} from './scripted-answers.ts'
+import { type Ping, violationsOf } from './token-request-pacing.ts'
+
+export type { PingOptions, Pong } from './ping-sender.ts'
+export {
+  type Answer,
+  type Call,
+  type Endpoint,
+  html,
+  pending,
+  redirect,
+  slowDown,
+  tokenError,
+  unavailable,
+} from './scripted-answers.ts'
 
 type Json = Record<string, unknown>
-
-export type Endpoint = 'discovery' | 'jwks' | 'backchannel' | 'token' | 'other'
-
-/** One request to the OP; what became of it is filled in as it happens. */
-export interface Call {
-  readonly endpoint: Endpoint
-  readonly method: string
-  readonly path: string
-  /** Arrival, epoch milliseconds, as the other times. */
-  readonly at: number
-  readonly headers: IncomingMessage['headers']
-  /** The form body. */
-  readonly params: URLSearchParams
-  /** When the whole answer was handed to the socket. */
-  answeredAt?: number
-  /** When the exchange was over: answered, reset, or given up by the client. */
-  endedAt?: number
-  /** Status and JSON body of the whole answer. */
-  status?: number
-  answer?: Json
-}
-
-/** What to answer; a computed answer may take its time. */
-export type Answer =
-  | { status?: number; json?: unknown; body?: string; headers?: Record<string, string>; delayMs?: number }
-  | { hang: true }
-  | { reset: 'before-answer' | 'mid-body'; delayMs?: number }
-  | ((call: Call) => Answer | Promise<Answer>)
 
 export interface ScriptedOpOptions {
   /** @default 'client' */
   clientId?: string
   clientSecret?: string
-}
-
-export interface PingOptions {
-  /** Instead of the token of the backchannel call; `''` sends no Authorization header. */
-  token?: string
-  /** Whose token to send, and what to name. The most recent call if nothing was acknowledged with it (yet). */
-  authReqId?: string
-  /** The whole body, e.g. of a push. */
-  body?: string
-  /** `''` sends no Content-Type header. */
-  contentType?: string
-  method?: string
-  /** Added last; an array is sent as several header lines. */
-  headers?: Record<string, string | readonly string[]>
-}
-
-export interface Pong {
-  readonly status: number
-  readonly headers: Headers
-  readonly text: string
-}
-
-interface Ping {
-  readonly at: number
-  readonly token: string
-  readonly authReqId: unknown
-  answeredAt?: number
-  status?: number
-}
-
-export const tokenError = (error: string, status = 400, headers: Record<string, string> = {}): Answer => ({
-  status,
-  json: { error },
-  headers,
-})
-export const pending = (): Answer => tokenError('authorization_pending')
-export const slowDown = (): Answer => tokenError('slow_down')
-export const html = (status: number): Answer => ({
-  status,
-  body: '<!doctype html><title>Oops</title><p>Something went wrong.',
-  headers: { 'content-type': 'text/html' },
-})
-export const redirect = (location: string, status = 302): Answer => ({ status, headers: { location } })
-export const unavailable = (retryAfter?: string, status = 503): Answer => ({
-  status,
-  body: 'try again later',
-  headers: { 'content-type': 'text/plain', ...(retryAfter !== undefined && { 'retry-after': retryAfter }) },
-})
-
-const paths: Record<string, Endpoint> = {
-  '/.well-known/openid-configuration': 'discovery',
-  '/jwks': 'jwks',
-  '/backchannel': 'backchannel',
-  '/token': 'token',
-}
-
-/** The parameters of an authentication request, plain or signed (CIBA Core §7.1.1). */
-export function authenticationRequest(call: Call): Json {
-  const signed = call.params.get('request')
-  return signed === null ? Object.fromEntries(call.params) : decodeJwt(signed)
 }
 
 export class ScriptedOp {
@@ -137,6 +73,7 @@ export class ScriptedOp {
   constructor(options: ScriptedOpOptions) {
     this.clientId = options.clientId ?? 'client'
     this.clientSecret = options.clientSecret ?? 'a client secret of more than 32 bytes'
+    setMaxListeners(0, this.#stopping.signal) // one listener for each ping and delay under way
     // An idle connection must not end between two polls: the client could not tell it from a lost request.
     Object.assign(this.#server, { keepAliveTimeout: 600_000, requestTimeout: 0 })
   }
@@ -205,16 +142,9 @@ export class ScriptedOp {
     this.#pings.push(ping)
     try {
       const { method = 'POST' } = options
-      const sent = request(url, { method, agent: false, signal: this.#stopping.signal })
-      sent.on('error', () => {}) // after the answer, e.g. to a body that was not read to its end
-      for (const [name, value] of Object.entries(headers)) sent.setHeader(name, value)
-      sent.end(body)
-      const [res] = (await once(sent, 'response')) as [IncomingMessage]
-      const lines = Object.entries(res.headersDistinct).flatMap(([name, values = []]) =>
-        values.map((value): [string, string] => [name, value]),
-      )
-      ping.status = res.statusCode ?? 0
-      return { status: ping.status, headers: new Headers(lines), text: await text(res) }
+      const pong = await send(url, { method, headers, body, signal: this.#stopping.signal })
+      ping.status = pong.status
+      return pong
     } finally {
       ping.answeredAt = Date.now()
     }
@@ -245,34 +175,9 @@ export class ScriptedOp {
    */
   violations(authReqId?: string): string[] {
     const ids = new Set(this.callsTo('token').flatMap((call) => call.params.get('auth_req_id') ?? []))
-    return [...ids].filter((id) => id === (authReqId ?? id)).flatMap((id) => this.#violationsOf(id))
-  }
-
-  #violationsOf(id: string): string[] {
-    const asked = this.callsTo('token').filter((call) => call.params.get('auth_req_id') === id)
-    const start = this.callsTo('backchannel').findLast((call) => call.answer?.['auth_req_id'] === id)
-    const deadline = start ? start.at + Number(start.answer?.['expires_in']) * 1000 : Number.NaN
-    const interval = Number(start?.answer?.['interval'] ?? 5)
-    const token = start && authenticationRequest(start)['client_notification_token']
-    const pings = new Set(this.#pings.filter((ping) => ping.authReqId === id && ping.token === token))
-    return asked.flatMap((call, index) => {
-      const earlier = asked.slice(0, index)
-      const name = `token request ${index + 1} for ${id}`
-      const late = call.at > deadline ? [`${name} came ${call.at - deadline} ms after the deadline`] : []
-      const running = earlier.findIndex((other) => (other.endedAt ?? Infinity) > call.at)
-      if (running >= 0) return [...late, `${name} overlaps request ${running + 1}`]
-      const previous = earlier.at(-1)
-      if (!previous || previous.answer?.['error'] === 'use_dpop_nonce') return late
-      const slowDowns = earlier.filter((other) => other.answer?.['error'] === 'slow_down').length
-      const last = Math.max(...earlier.map((other) => other.answeredAt ?? other.at))
-      const tooEarly = last + (interval + 5 * slowDowns) * 1000 - call.at
-      if (!(tooEarly > 0)) return late
-      const excuse = [...pings].find(
-        (ping) =>
-          (ping.status ?? 0) < 300 && ping.at <= call.at && previous.at <= (ping.answeredAt ?? Infinity),
-      )
-      return excuse && pings.delete(excuse) ? late : [...late, `${name} came ${tooEarly} ms early`]
-    })
+    return [...ids]
+      .filter((id) => id === (authReqId ?? id))
+      .flatMap((id) => violationsOf(id, this.calls, this.#pings))
   }
 
   #enqueue(endpoint: Endpoint): (...answers: Answer[]) => void {
@@ -283,7 +188,8 @@ export class ScriptedOp {
 
   #backchannelCall(authReqId?: string): Call | undefined {
     const calls = this.callsTo('backchannel')
-    return calls.findLast((call) => call.answer?.['auth_req_id'] === authReqId) ?? calls.at(-1)
+    const named = calls.findLast((call) => authReqId && call.answer?.['auth_req_id'] === authReqId)
+    return named ?? calls.at(-1)
   }
 
   #receive(req: IncomingMessage, res: ServerResponse): void {
@@ -338,18 +244,6 @@ function reset(res: ServerResponse, when: 'before-answer' | 'mid-body'): void {
 export async function startScriptedOp(options: ScriptedOpOptions = {}): Promise<ScriptedOp> {
   const op = new ScriptedOp(options)
   await op.up()
-  Object.assign(op.metadata, {
-    issuer: op.issuer,
-    jwks_uri: `${op.issuer}/jwks`,
-    token_endpoint: `${op.issuer}/token`,
-    backchannel_authentication_endpoint: `${op.issuer}/backchannel`,
-    backchannel_token_delivery_modes_supported: ['poll', 'ping'],
-    backchannel_authentication_request_signing_alg_values_supported: ['ES256', 'PS256'],
-    backchannel_user_code_parameter_supported: true,
-    grant_types_supported: ['urn:openid:params:grant-type:ciba', 'refresh_token'],
-    id_token_signing_alg_values_supported: ['ES256', 'RS256'],
-    response_types_supported: [],
-    subject_types_supported: ['public'],
-  })
+  Object.assign(op.metadata, metadataOf(op.issuer))
   return op
 }

@@ -1,0 +1,13 @@
+import { MemoryTransactionStore } from '../../lib/stores/memory.ts'
+import { transactionStoreContract } from './transaction-store.ts'
+
+describe('MemoryTransactionStore, as every TransactionStore', () => {
+  let store: MemoryTransactionStore
+
+  beforeEach(() => {
+    store = new MemoryTransactionStore()
+  })
+  afterEach(() => store.close())
+
+  transactionStoreContract(it, () => ({ one: store, other: store }))
+})

@@ -1,0 +1,164 @@
+/** What `DEBUG=express-ciba:*` shows of logins and failures: enough to follow them, and no secret [SEC-11]. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { text } from 'node:stream/consumers'
+import { expect } from 'chai'
+
+const supportURL = (file: string) => JSON.stringify(new URL(`../support/${file}`, import.meta.url).href)
+
+/**
+ * Runs in a process of its own, so that nothing it writes can escape: one login after the other, each going wrong in
+ * its own way but for the first. Sends all that must stay secret to its parent. With `echo`, the OP repeats secrets
+ * in its error descriptions.
+ */
+const program = (echo: boolean) => `
+const { startApp } = await import(${supportURL('app.ts')})
+const { startScriptedOp, html, pending, slowDown, unavailable } = await import(${supportURL('scripted-op.ts')})
+
+const hint = 'hint-of-alice@example.com'
+const userCode = 'user-code-4711'
+const clientSecret = 'client-secret-of-the-test'
+const secret = 'sealing-secret-of-the-test'
+const op = await startScriptedOp({ clientSecret })
+const app = await startApp({
+  options: { issuerBaseURL: op.issuer, deliveryMode: 'ping', clientSecret, secret, httpTimeout: 1 },
+})
+const browser = app.browser()
+const handles = []
+const start = () => browser.start({ loginHint: hint, userCode })
+const begin = async () => {
+  const { body } = await start()
+  handles.push(body.transaction)
+  return body.transaction
+}
+const lastCall = () => op.callsTo('backchannel').at(-1)
+const says = (error, status = 400) => () => {
+  const token = lastCall()?.params.get('client_notification_token')
+  const words = [hint, userCode, token, lastCall()?.answer?.auth_req_id, clientSecret].join(' ')
+  return { status, json: { error, ...(${echo} && { error_description: words }) } }
+}
+
+// Logins whose first token request is answered like this.
+const tokens = (overrides) => () => op.tokens(overrides)
+for (const answer of [
+  tokens({ response: { refresh_token: 'refresh-token-of-the-test' } }),
+  pending(),
+  slowDown(),
+  unavailable('9'),
+  html(200),
+  says('access_denied'),
+  says('expired_token'),
+  says('invalid_request'),
+  says('invalid_client', 401),
+  { reset: 'before-answer' },
+  { reset: 'mid-body' },
+  tokens({ claims: { iss: 'https://evil.example' } }),
+  tokens({ claims: { at_hash: 'wrong' } }),
+  tokens({ claims: { sub: 5 } }),
+  tokens({ header: { kid: 'unknown' } }),
+  tokens({ response: { id_token: 'not.a.token' } }),
+  tokens({ response: { token_type: 'mac' } }),
+]) {
+  op.onToken(answer)
+  const { length } = op.callsTo('token')
+  const transaction = await begin()
+  await op.ping(app.notificationUrl)
+  await op.waitForCall('token', length + 1)
+  await browser.poll(transaction, 0.2)
+}
+await browser.agent.get('/me')
+await browser.agent.post('/ciba/logout')
+
+// Starts that go wrong.
+op.onBackchannel(
+  says('unknown_user_id'), says('invalid_user_code'), says('access_denied', 403), unavailable(), html(200),
+  { reset: 'before-answer' }, { hang: true }, { json: { auth_req_id: 'acknowledged-without-expiry' } },
+)
+for (let index = 0; index < 8; index++) await start()
+
+// Pings that are none.
+await begin()
+await op.ping(app.notificationUrl, { token: 'forged.token' })
+await op.ping(app.notificationUrl, { authReqId: 'of-another-request' })
+await op.ping(app.notificationUrl, { body: 'no JSON' })
+
+// An OP that is gone.
+await op.down()
+await start()
+await app.close()
+
+const secrets = {
+  hint, userCode, clientSecret, secret,
+  basic: Buffer.from('client:' + clientSecret).toString('base64'),
+  refresh: 'refresh-token-of-the-test',
+  'of-another-request': 'of-another-request',
+  'acknowledged-without-expiry': 'acknowledged-without-expiry',
+}
+handles.forEach((handle, index) => { secrets['transaction ' + index] = handle })
+op.calls.forEach((call, index) => {
+  const { auth_req_id, access_token, id_token } = call.answer ?? {}
+  Object.assign(secrets, {
+    ['auth_req_id ' + index]: auth_req_id,
+    ['access_token ' + index]: access_token,
+    ['id_token ' + index]: id_token,
+    ['notification token ' + index]: call.params.get('client_notification_token') ?? undefined,
+  })
+})
+await op.stop()
+process.send(secrets)
+process.disconnect()
+`
+
+interface Output {
+  readonly output: string
+  readonly secrets: Readonly<Record<string, string>>
+}
+
+async function run(echo: boolean): Promise<Output> {
+  const child = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '--eval', program(echo)], {
+    env: { ...process.env, DEBUG: 'express-ciba,express-ciba:*' },
+    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+  })
+  if (!child.stdout || !child.stderr) throw new Error('stdout and stderr are pipes')
+  const sent = new Promise<Output['secrets']>((resolve) => {
+    child.once('message', (message) => resolve(message as Output['secrets']))
+  })
+  const ended = once(child, 'close')
+  const [out, err] = await Promise.all([text(child.stdout), text(child.stderr)])
+  const [code] = await ended
+  if (code !== 0) throw new Error(`the program ended with ${code}: ${err}`)
+  return { output: out + err, secrets: await sent }
+}
+
+describe('DEBUG=express-ciba:*', function () {
+  this.timeout(40_000)
+
+  for (const [what, echo] of [
+    ['holds no secret', false],
+    ['holds no secret that the OP repeats in an error_description', true],
+  ] as const) {
+    it(`follows logins and failures, and ${what} [SEC-11, ERR-6]`, async () => {
+      const { output, secrets } = await run(echo)
+      for (const sign of [
+        /started/,
+        /pinged/,
+        /is complete/,
+        /is denied/,
+        /is failed/,
+        /no answer/,
+        /refused/,
+      ]) {
+        expect(output).to.match(sign)
+      }
+      const names = Object.keys(secrets)
+      for (const kind of ['auth_req_id', 'access_token', 'id_token', 'notification token', 'transaction']) {
+        expect(
+          names.some((name) => name.startsWith(kind)),
+          kind,
+        ).to.equal(true)
+      }
+      const found = names.filter((name) => secrets[name] && output.includes(secrets[name]))
+      expect(found).to.deep.equal([])
+    })
+  }
+})

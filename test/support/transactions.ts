@@ -1,0 +1,69 @@
+/** Transactions in every kind of situation, seen from one instant; plain data, as the state machine has it. */
+import { expect } from 'chai'
+import {
+  type CompleteTransaction,
+  type EndedTransaction,
+  type PendingTransaction,
+  type ReadyTransaction,
+  type Transaction,
+  type TransactionEvent,
+  transition,
+} from '../../lib/transaction.ts'
+import { grant } from './fake-op.ts'
+
+export type OpenTransaction = PendingTransaction | ReadyTransaction
+
+export const now = 1_800_000_000_000
+export const holder = 'me'
+
+export const base = {
+  id: 'the-id',
+  owner: 'the-owner',
+  deliveryMode: 'ping',
+  expectations: { requestedAt: now - 5_000, scope: 'openid' },
+  bindingMessage: 'KXM-4F7',
+  expiresAt: now + 100_000,
+} as const
+const open = { interval: 5, nextTokenRequestAt: now + 2_000, failures: 0, answerLost: false } as const
+/** A lease, claim or hold that lasts. */
+export const lease = { holder, until: now + 10_000 }
+/** One that has just run out. */
+export const over = { holder, until: now }
+
+export const unacknowledged: PendingTransaction = { ...base, ...open, state: 'pending' }
+export const acknowledged: PendingTransaction = { ...unacknowledged, authReqId: 'A' }
+export const due: PendingTransaction = { ...acknowledged, nextTokenRequestAt: now }
+export const leased: PendingTransaction = { ...due, lease }
+export const ready: ReadyTransaction = { ...acknowledged, state: 'ready', lastPingAt: now - 100 }
+export const complete: CompleteTransaction = {
+  ...base,
+  authReqId: 'A',
+  state: 'complete',
+  delivery: 'undelivered',
+  grant,
+}
+const { grant: _, ...withoutGrant } = complete
+/** A complete transaction whose tokens are gone. */
+export const settled: Omit<CompleteTransaction, 'grant'> = withoutGrant
+export const ended: EndedTransaction = { ...base, authReqId: 'A', state: 'denied', error: 'access_denied' }
+
+/** A pure function that writes to its arguments throws. */
+export function deepFreeze<Value extends object>(value: Value): Value {
+  for (const part of Object.values(value)) if (typeof part === 'object' && part !== null) deepFreeze(part)
+  return Object.freeze(value)
+}
+
+/** Applies the events in turn, each at its own instant or `now`; each must have an effect. */
+export function after<Result extends Transaction = OpenTransaction>(
+  from: Transaction,
+  ...steps: (TransactionEvent | [event: TransactionEvent, at: number])[]
+): Result {
+  let transaction = from
+  for (const step of steps) {
+    const [event, at] = Array.isArray(step) ? step : [step, now]
+    const next = transition(deepFreeze(transaction), deepFreeze(event), at)
+    if (!next) expect.fail(`${event.type} changed nothing`)
+    transaction = next
+  }
+  return transaction as Result
+}

@@ -1,0 +1,147 @@
+import { expect } from 'chai'
+import { CompactEncrypt } from 'jose'
+import { deriveKeys } from '../../lib/keys.ts'
+import { type RecordSealer, recordSealer, retentionMs } from '../../lib/record.ts'
+import type { StoredRecord } from '../../lib/store.ts'
+import { acknowledged, complete, ended } from '../support/transactions.ts'
+
+const sealerOf = (...secrets: [string, ...string[]]): RecordSealer => recordSealer(deriveKeys(secrets))
+
+async function refusal(promise: Promise<unknown>): Promise<Error> {
+  return promise.then(
+    () => expect.fail('opened'),
+    (error) => error,
+  )
+}
+
+describe('recordSealer()', () => {
+  const sealer = sealerOf('the secret')
+  /** The record as a store brings it back: another object with the same content. */
+  const fromStore = (record: StoredRecord, parts: Partial<StoredRecord> = {}) => ({ ...record, ...parts })
+
+  for (const transaction of [acknowledged, complete, ended]) {
+    it(`opens what it sealed: a transaction that is ${transaction.state}`, async () => {
+      const record = await sealer.seal(transaction, 7)
+      expect(record).to.include({ id: transaction.id, version: 7 })
+      expect(await sealer.open(record), 'the very same, without decryption').to.equal(transaction)
+      expect(await sealer.open(fromStore(record))).to.deep.equal(transaction)
+      expect(await sealerOf('the secret').open(fromStore(record)), 'another instance').to.deep.equal(
+        transaction,
+      )
+    })
+  }
+
+  it('keeps the record five minutes past the deadline (PING-17)', async () => {
+    expect((await sealer.seal(acknowledged, 1)).purgeAt).to.equal(acknowledged.expiresAt + 300_000)
+    expect(retentionMs).to.equal(300_000)
+  })
+
+  it('makes records that nobody can change', async () => {
+    expect(await sealer.seal(acknowledged, 1)).to.satisfy(Object.isFrozen)
+  })
+
+  it('shows the store nothing of what is inside (SEC-9)', async () => {
+    const { data } = await sealer.seal(
+      {
+        ...complete,
+        authReqId: 'the-auth-req-id',
+        expectations: { ...complete.expectations, expectedSubject: 'carol' },
+      },
+      1,
+    )
+    const readable = data.split('.').map((part) => Buffer.from(part, 'base64url').toString('latin1'))
+    const seen = [data, ...readable].join('\n')
+    const { tokens, claims } = complete.grant ?? expect.fail()
+    for (const secret of [
+      tokens.accessToken,
+      tokens.idToken,
+      tokens.refreshToken ?? '',
+      claims.sub,
+      'carol',
+      'the-auth-req-id',
+      complete.owner,
+      'complete',
+      'the secret',
+    ]) {
+      expect(seen).to.not.include(secret)
+      expect(seen).to.not.include(Buffer.from(secret).toString('base64url'))
+    }
+  })
+
+  it('is a compact JWE with AES-256-GCM under the name of the key', async () => {
+    const [header = '', encryptedKey, ...rest] = (await sealer.seal(acknowledged, 1)).data.split('.')
+    const { keyId } = deriveKeys(['the secret'])[0]
+    const expected = { alg: 'dir', enc: 'A256GCM', kid: keyId }
+    expect(JSON.parse(Buffer.from(header, 'base64url').toString())).to.deep.equal(expected)
+    expect(encryptedKey).to.equal('')
+    expect(rest).to.have.length(3)
+  })
+
+  it('never seals the same way twice', async () => {
+    const [once, again] = await Promise.all([sealer.seal(acknowledged, 1), sealer.seal(acknowledged, 1)])
+    expect(once.data).to.not.equal(again.data)
+  })
+
+  it('opens nothing that another secret sealed, and says neither', async () => {
+    const record = await sealerOf('another secret').seal(complete, 1)
+    const error = await refusal(sealer.open(record))
+    expect(error.message).to.equal('the record was sealed with a secret that is not configured')
+  })
+
+  it('opens nothing sealed with another secret under the name of ours', async () => {
+    const { keyId } = deriveKeys(['the secret'])[0]
+    const forged = recordSealer([{ ...deriveKeys(['another secret'])[0], keyId }])
+    await refusal(sealer.open(await forged.seal(complete, 1)))
+  })
+
+  it('opens old records after the secret was rotated, and seals new ones with the new secret', async () => {
+    const rotated = sealerOf('new secret', 'the secret', 'older secret')
+    for (const old of ['the secret', 'older secret']) {
+      const record = await sealerOf(old).seal(complete, 1)
+      expect(await rotated.open(fromStore(record))).to.deep.equal(complete)
+    }
+    const record = fromStore(await rotated.seal(complete, 2))
+    expect(await sealerOf('new secret').open(record)).to.deep.equal(complete)
+    await refusal(sealer.open(record))
+  })
+
+  it("refuses one person's record under another id (SEC-6)", async () => {
+    const record = await sealer.seal(complete, 1)
+    const error = await refusal(sealer.open(fromStore(record, { id: 'another-id' })))
+    expect(error.message).to.equal('the record belongs to another transaction')
+    const other = await sealer.seal({ ...acknowledged, id: 'another-id' }, 1)
+    await refusal(sealer.open(fromStore(other, { data: record.data })))
+  })
+
+  for (const [index, part] of ['header', 'encrypted key', 'IV', 'ciphertext', 'tag'].entries()) {
+    it(`refuses a record whose ${part} was tampered with`, async () => {
+      const record = await sealer.seal(complete, 1)
+      const parts = record.data.split('.')
+      const bytes = Buffer.from(parts[index] ?? '', 'base64url')
+      const changed = bytes.length === 0 ? Buffer.from([1]) : bytes
+      changed[changed.length >> 1] = (changed[changed.length >> 1] ?? 0) ^ 1
+      parts[index] = changed.toString('base64url')
+      await refusal(sealer.open(fromStore(record, { data: parts.join('.') })))
+      await sealer.open(fromStore(record))
+    })
+  }
+
+  for (const [what, header] of [
+    ['encryption', { alg: 'dir', enc: 'A128CBC-HS256' }],
+    ['key management', { alg: 'A256KW', enc: 'A256GCM' }],
+  ] as const) {
+    it(`refuses every other ${what}, with the right key too`, async () => {
+      const { keyId, sealing } = deriveKeys(['the secret'])[0]
+      const data = await new CompactEncrypt(Buffer.from(JSON.stringify(complete)))
+        .setProtectedHeader({ ...header, kid: keyId })
+        .encrypt(sealing)
+      await refusal(sealer.open({ id: complete.id, version: 1, purgeAt: complete.expiresAt, data }))
+    })
+  }
+
+  for (const data of ['', 'plain text', '{}', 'a.b.c.d.e', JSON.stringify(complete)]) {
+    it(`refuses what is no sealed text: ${JSON.stringify(data).slice(0, 20)}`, async () => {
+      await refusal(sealer.open({ id: complete.id, version: 1, purgeAt: complete.expiresAt, data }))
+    })
+  }
+})

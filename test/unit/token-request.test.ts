@@ -1,0 +1,237 @@
+import { expect } from 'chai'
+import type { AuthorizationServer } from 'oauth4webapi'
+import { customFetch } from 'oauth4webapi'
+import type { Expectations } from '../../lib/grant.ts'
+import { requestTokens, type TokenAnswer } from '../../lib/protocol/token-request.ts'
+import { goodTokenResponse, signingKeys, type TokenContext } from '../support/id-tokens.ts'
+
+const op: TokenContext = {
+  issuer: 'https://op.test',
+  clientId: 'client',
+  clientSecret: 'secret',
+  authReqId: 'id',
+}
+const expectations = (): Expectations => ({ requestedAt: Date.now(), scope: 'openid email' })
+
+describe('requestTokens()', () => {
+  let sent = 0
+  let keysAsked = 0
+
+  beforeEach(() => {
+    sent = 0
+    keysAsked = 0
+  })
+
+  /** Asks an OP that answers like this; its metadata are new each time, so that keys are not cached. */
+  function ask(
+    answer: () => Response | Promise<Response>,
+    more: Partial<Expectations> = {},
+    server: Partial<AuthorizationServer> = {},
+  ): Promise<TokenAnswer> {
+    return requestTokens(
+      {
+        server: {
+          issuer: op.issuer,
+          jwks_uri: 'https://op.test/jwks',
+          id_token_signing_alg_values_supported: ['ES256', 'RS256'],
+          ...server,
+        },
+        client: { client_id: 'client' },
+        async send() {
+          sent++
+          return answer()
+        },
+        validation: {
+          [customFetch]: async () => {
+            keysAsked++
+            return Response.json((await signingKeys()).jwks)
+          },
+        },
+      },
+      op.authReqId,
+      { ...expectations(), ...more },
+    )
+  }
+
+  const json = (body: unknown, status: number, headers: Record<string, string> = {}) =>
+    Response.json(body, { status, headers })
+  const html = (status: number, headers: Record<string, string> = {}) =>
+    new Response('<html>', { status, headers: { 'content-type': 'text/html', ...headers } })
+
+  context('the OP says no more than that', () => {
+    const busy = (retryAfterMs: number, sent: boolean): TokenAnswer => ({ type: 'busy', retryAfterMs, sent })
+    const table: [string, string, Response, TokenAnswer][] = [
+      [
+        'authorization_pending',
+        'POLL-4',
+        json({ error: 'authorization_pending' }, 400),
+        { type: 'stillPending' },
+      ],
+      ['slow_down', 'POLL-3', json({ error: 'slow_down' }, 400), { type: 'slowedDown' }],
+      ['slow_down under 429', 'POLL-3', json({ error: 'slow_down' }, 429), { type: 'slowedDown' }],
+      [
+        'access_denied',
+        'POLL-11',
+        json({ error: 'access_denied' }, 400),
+        { type: 'denied', error: 'access_denied' },
+      ],
+      [
+        'expired_token',
+        'POLL-5',
+        json({ error: 'expired_token' }, 400),
+        { type: 'expired', error: 'expired_token' },
+      ],
+      [
+        'authorization_pending behind a challenge',
+        'ERR-1',
+        json({ error: 'authorization_pending' }, 401, { 'www-authenticate': 'DPoP' }),
+        { type: 'stillPending' },
+      ],
+      ['503', 'POLL-8', html(503), busy(0, false)],
+      ['503 and Retry-After', 'POLL-8', html(503, { 'retry-after': '7' }), busy(7_000, false)],
+      ['503 and an error code', 'POLL-8', json({ error: 'authorization_pending' }, 503), busy(0, false)],
+      ['429', 'POLL-9', html(429), busy(0, false)],
+      ['429 and an error code of its own', 'POLL-9', json({ error: 'too_many' }, 429), busy(0, false)],
+      ['500, which may hide an answer', 'POLL-13', html(500), busy(0, true)],
+      ['502, which may hide an answer', 'POLL-13', html(502), busy(0, true)],
+      ['504, which may hide an answer', 'POLL-13', html(504), busy(0, true)],
+    ]
+    for (const [what, id, response, expected] of table) {
+      it(`makes ${expected.type} of ${what} [${id}]`, async () => {
+        expect(await ask(() => response)).to.deep.equal(expected)
+        expect(sent).to.equal(1)
+      })
+    }
+  })
+
+  context('the OP ends it', () => {
+    const table: [string, string, () => Response, string][] = [
+      ['invalid_request', 'POLL-11', () => json({ error: 'invalid_request' }, 400), 'invalid_request'],
+      ['invalid_grant', 'POLL-11', () => json({ error: 'invalid_grant' }, 400), 'invalid_grant'],
+      ['invalid_client', 'POLL-11', () => json({ error: 'invalid_client' }, 401), 'invalid_client'],
+      ['a code nobody knows', 'POLL-11', () => json({ error: 'of_tomorrow' }, 400), 'of_tomorrow'],
+      ['a code that is none', 'ERR-6', () => json({ error: '"' }, 400), 'unknown_error'],
+      ['403 as HTML', 'POLL-11', () => html(403), 'invalid_token_response'],
+      [
+        '302',
+        'ERR-4',
+        () => new Response(null, { status: 302, headers: { location: '/' } }),
+        'invalid_token_response',
+      ],
+      ['204', 'TOK-1', () => new Response(null, { status: 204 }), 'invalid_token_response'],
+      ['HTML under 200', 'TOK-1', () => html(200), 'invalid_token_response'],
+      ['an empty object under 200', 'TOK-1', () => json({}, 200), 'invalid_token_response'],
+      ['an error under 200', 'TOK-1', () => json({ error: 'slow_down' }, 200), 'invalid_token_response'],
+    ]
+    for (const [what, id, response, error] of table) {
+      it(`fails with ${error} after ${what} [${id}]`, async () => {
+        const answer = await ask(response)
+        expect(answer).to.include({ type: 'failed', error })
+        expect([sent, keysAsked]).to.deep.equal([1, 0])
+      })
+    }
+
+    it('keeps the words of the OP out of its reason [SEC-11, ERR-6]', async () => {
+      const description = 'auth_req_id 4711 of alice'
+      const answer = await ask(() => json({ error: 'invalid_request', error_description: description }, 400))
+      expect(JSON.stringify(answer)).to.not.match(/4711|alice/)
+    })
+  })
+
+  context('there is no answer', () => {
+    const refused = Object.assign(new Error('refused'), { code: 'ECONNREFUSED' })
+
+    it('knows that a refused connection was not sent [POLL-10]', async () => {
+      const answer = await ask(() => Promise.reject(refused))
+      expect(answer).to.deep.equal({ type: 'unanswered', sent: false, cause: refused })
+    })
+
+    it('takes a lost connection for sent [POLL-13]', async () => {
+      const cause = Object.assign(new Error('reset'), { code: 'ECONNRESET' })
+      expect(await ask(() => Promise.reject(cause))).to.deep.equal({ type: 'unanswered', sent: true, cause })
+    })
+
+    it('takes an answer that breaks off for sent [POLL-13]', async () => {
+      const cause = new Error('other side closed')
+      const body = new ReadableStream({ start: (controller) => controller.error(cause) })
+      const answer = await ask(() => new Response(body))
+      expect(answer).to.deep.equal({ type: 'unanswered', sent: true, cause })
+    })
+  })
+
+  context('the OP grants', () => {
+    const granted = async (
+      overrides: Parameters<typeof goodTokenResponse>[1] = {},
+      more: Partial<Expectations> = {},
+    ) => {
+      const response = await goodTokenResponse(op, overrides)
+      const answer = await ask(() => json(response, 200), more)
+      if (answer.type !== 'granted') throw new Error(`it was ${JSON.stringify(answer)}`)
+      return { response, ...answer.grant }
+    }
+
+    it('returns claims and tokens [TOK-1, TOK-9]', async () => {
+      const before = Date.now()
+      const { response, claims, tokens } = await granted({
+        response: { refresh_token: 'r', scope: 'openid' },
+      })
+      expect(claims).to.include({ iss: op.issuer, sub: 'alice', aud: 'client' })
+      expect(tokens).to.include({
+        accessToken: response['access_token'],
+        tokenType: 'bearer',
+        scope: 'openid',
+        idToken: response['id_token'],
+        refreshToken: 'r',
+      })
+      expect(tokens.expiresAt).to.be.within(before + 300_000, Date.now() + 300_000)
+      expect(keysAsked).to.equal(1)
+    })
+
+    it('takes a missing scope for what was asked for, and a missing expires_in for unknown [TOK-20]', async () => {
+      const { tokens } = await granted({ response: { expires_in: undefined } })
+      expect(tokens.scope).to.equal('openid email')
+      expect(tokens).to.not.have.any.keys('expiresAt', 'refreshToken')
+    })
+
+    const expected: [string, string, Partial<Expectations>, Partial<Expectations>][] = [
+      ['the subject', 'TOK-18', { expectedSubject: 'alice' }, { expectedSubject: 'bob' }],
+      ['the acr', 'TOK-15', { acrValues: ['silver', 'gold'] }, { acrValues: ['bronze'] }],
+      ['the age of the authentication', 'TOK-16', { maxAge: 60 }, { maxAge: 0 }],
+      [
+        'the time of the request',
+        'TOK-11',
+        { requestedAt: Date.now() - 5_000 },
+        { requestedAt: Date.now() + 3_600_000 },
+      ],
+    ]
+    for (const [what, id, right, wrong] of expected) {
+      it(`holds the ID token to ${what} [${id}]`, async () => {
+        const overrides = { claims: { acr: 'gold', auth_time: Math.floor(Date.now() / 1000) - 40 } }
+        expect((await granted(overrides, right)).claims.sub).to.equal('alice')
+        const response = await goodTokenResponse(op, overrides)
+        expect(await ask(() => json(response, 200), wrong)).to.include({
+          type: 'failed',
+          error: 'invalid_token_response',
+        })
+      })
+    }
+
+    it('holds the ID token to this auth_req_id [TOK-14]', async () => {
+      const claim = 'urn:openid:params:jwt:claim:auth_req_id'
+      expect((await granted({ claims: { [claim]: 'id' } })).claims.sub).to.equal('alice')
+      const response = await goodTokenResponse(op, { claims: { [claim]: 'another' } })
+      expect(await ask(() => json(response, 200))).to.include({ error: 'invalid_token_response' })
+    })
+
+    it('says why it failed without a value of any token [SEC-11, TOK-21]', async () => {
+      const response = await goodTokenResponse(op, { claims: { iss: 'https://evil.test' } })
+      const answer = await ask(() => json(response, 200))
+      expect(answer).to.include({ type: 'failed', error: 'invalid_token_response' })
+      expect(answer).to.have.all.keys('type', 'error', 'reason')
+      const text = JSON.stringify(answer)
+      for (const secret of [response['access_token'], response['id_token'], 'evil.test']) {
+        expect(text).to.not.include(secret)
+      }
+    })
+  })
+})

@@ -1,0 +1,205 @@
+import { expect } from 'chai'
+import { type Transaction, type TransactionEvent, transition } from '../../lib/transaction.ts'
+import { grant } from '../support/fake-op.ts'
+import {
+  acknowledged,
+  after,
+  base,
+  complete,
+  deepFreeze,
+  due,
+  ended,
+  holder,
+  lease,
+  leased,
+  now,
+  over,
+  ready,
+  settled,
+  unacknowledged,
+} from '../support/transactions.ts'
+
+type EventType = TransactionEvent['type']
+type EventOf<Type extends EventType> = Extract<TransactionEvent, { type: Type }>
+
+const error = 'some_error'
+
+/** Every situation that a transaction can be in; the compiler misses a state that is left out. */
+const situations = {
+  pending: {
+    'pending, unacknowledged': unacknowledged,
+    'pending, hidden': { ...unacknowledged, hidden: true },
+    'pending, early ping': { ...unacknowledged, earlyPing: 'A' },
+    'pending, acknowledged': acknowledged,
+    'pending, due': due,
+    'pending, leased': leased,
+    'pending, lease ran out': { ...due, lease: over },
+    'pending, deadline passed': { ...due, expiresAt: now },
+    'pending, leased, deadline passed': { ...leased, expiresAt: now },
+  },
+  ready: {
+    ready,
+    'ready, held': { ...ready, hold: { holder, until: now + 1_000 } },
+    'ready, leased': { ...ready, hold: { holder, until: now + 1_000 }, lease },
+    'ready, deadline passed': { ...ready, expiresAt: now },
+  },
+  complete: {
+    'complete, undelivered': complete,
+    'complete, claimed': { ...complete, claim: lease },
+    'complete, claim ran out': { ...complete, claim: over },
+    'complete, delivered': { ...settled, delivery: 'delivered' },
+    'complete, refused': { ...settled, delivery: 'refused' },
+  },
+  denied: { denied: { ...ended, state: 'denied' } },
+  expired: { expired: { ...ended, state: 'expired', error: 'expired_token' } },
+  failed: { failed: { ...ended, state: 'failed', error: 'invalid_request' } },
+  cancelled: { cancelled: { ...ended, state: 'cancelled', error: 'cancelled' } },
+} satisfies { [State in Transaction['state']]: Record<string, Transaction & { state: State }> }
+
+/** Every event; the compiler misses a type that is left out. In the order of the columns below. */
+const eventsBy = (holder: string) =>
+  ({
+    acknowledged: { type: 'acknowledged', authReqId: 'A', sentAt: now - 1_000, expiresIn: 120, interval: 5 },
+    hidden: { type: 'hidden', sentAt: now - 1_000, expiresIn: 120, interval: 5 },
+    notStarted: { type: 'notStarted', error },
+    pinged: { type: 'pinged', authReqId: 'A', holder },
+    answeredPing: { type: 'answeredPing', holder },
+    leased: { type: 'leased', holder, until: now + 65_000 },
+    stillPending: { type: 'stillPending', holder },
+    slowedDown: { type: 'slowedDown', holder },
+    busy: { type: 'busy', holder, retryAfterMs: 0 },
+    unanswered: { type: 'unanswered', holder, sent: true },
+    granted: { type: 'granted', holder, grant },
+    denied: { type: 'denied', holder, error },
+    expired: { type: 'expired', holder, error },
+    failed: { type: 'failed', holder, error },
+    timedOut: { type: 'timedOut' },
+    cancelled: { type: 'cancelled' },
+    claimed: { type: 'claimed', holder, until: now + 10_000 },
+    released: { type: 'released', holder },
+    delivered: { type: 'delivered', holder },
+    refused: { type: 'refused', holder },
+  }) satisfies { [Type in EventType]: EventOf<Type> }
+
+const letters = {
+  P: 'pending',
+  R: 'ready',
+  C: 'complete',
+  D: 'denied',
+  E: 'expired',
+  F: 'failed',
+  X: 'cancelled',
+}
+
+type Situation = {
+  [State in keyof typeof situations]: keyof (typeof situations)[State]
+}[keyof typeof situations]
+
+/** The next state by its letter, `.` for no change, for the events of the holder. */
+const ofTheHolder: Record<Situation, string> = {
+  //  ack hid not pin ans lea  sti slo bus una gra den exp fai  tim can  cla rel del ref
+  'pending, unacknowledged': 'P P F P . .  . . . . C . . .  . X  . . . .',
+  'pending, hidden': '        . . . P . .  . . . . C . . .  . X  . . . .',
+  'pending, early ping': '    R P F . . .  . . . . C . . .  . X  . . . .',
+  'pending, acknowledged': '  . . . R . .  . . . . C . . .  . X  . . . .',
+  'pending, due': '           . . . R . P  . . . . C . . .  . X  . . . .',
+  'pending, leased': '        . . . R . .  P P P P C D E F  . X  . . . .',
+  'pending, lease ran out': ' . . . R . P  P P P P C D E F  . X  . . . .',
+  'pending, deadline passed': '. . . . . .  . . . . C . . .  E X  . . . .',
+  'pending, leased, deadline passed': '. . . . . .  P P P P C D E F  . X  . . . .',
+  ready: '                    . . . . . P  . . . . C . . .  . X  . . . .',
+  'ready, held': '            . . . . R P  . . . . C . . .  . X  . . . .',
+  'ready, leased': '          . . . . R .  R P P P C D E F  . X  . . . .',
+  'ready, deadline passed': ' . . . . . .  . . . . C . . .  E X  . . . .',
+  'complete, undelivered': '  . . . . . .  . . . . . . . .  . .  C . . .',
+  'complete, claimed': '      . . . . . .  . . . . . . . .  . .  C C C C',
+  'complete, claim ran out': '. . . . . .  . . . . . . . .  . .  C C C C',
+  'complete, delivered': '    . . . . . .  . . . . . . . .  . .  . . . .',
+  'complete, refused': '      . . . . . .  . . . . . . . .  . .  . . . .',
+  denied: '                   . . . . . .  . . . . . . . .  . .  . . . .',
+  expired: '                  . . . . . .  . . . . . . . .  . .  . . . .',
+  failed: '                   . . . . . .  . . . . . . . .  . .  . . . .',
+  cancelled: '                . . . . . .  . . . . . . . .  . .  . . . .',
+}
+
+/** Where it makes a difference that somebody else reports: somebody without this lease, hold or claim. */
+const ofAStranger: Partial<Record<Situation, string>> = {
+  'pending, leased': '        . . . R . .  . . . . C . . .  . X  . . . .',
+  'pending, lease ran out': ' . . . R . P  . . . . C . . .  . X  . . . .',
+  'pending, leased, deadline passed': '. . . . . .  . . . . C . . .  . X  . . . .',
+  'ready, held': '            . . . . . .  . . . . C . . .  . X  . . . .',
+  'ready, leased': '          . . . . . .  . . . . C . . .  . X  . . . .',
+  'complete, claimed': '      . . . . . .  . . . . . . . .  . .  . . . .',
+  'complete, claim ran out': '. . . . . .  . . . . . . . .  . .  C . . .',
+}
+
+describe('transition()', () => {
+  const flat: Record<string, Transaction> = Object.assign({}, ...Object.values(situations))
+
+  for (const [who, name, table] of [
+    ['holder', holder, ofTheHolder],
+    ['stranger', 'somebody else', { ...ofTheHolder, ...ofAStranger }],
+  ] as const) {
+    const events = Object.values<TransactionEvent>(eventsBy(name))
+    for (const [situation, from] of Object.entries(flat)) {
+      context(`of a transaction that is ${situation}, by the ${who}`, () => {
+        const row = table[situation as Situation].trim().split(/\s+/)
+
+        it('has an expectation for every event', () => expect(row).to.have.length(events.length))
+
+        for (const [column, event] of events.entries()) {
+          const letter = row[column] ?? '?'
+          const expected = letter === '.' ? undefined : letters[letter as keyof typeof letters]
+          it(`${event.type}: ${expected ?? 'no change'}`, () => {
+            const next = transition(deepFreeze(from), deepFreeze(event), now)
+            expect(next?.state).to.equal(expected)
+            if (!next) return
+            expect(next).to.include({
+              id: from.id,
+              owner: from.owner,
+              deliveryMode: 'ping',
+              bindingMessage: 'KXM-4F7',
+            })
+            expect(next.expectations).to.deep.equal(from.expectations)
+          })
+        }
+      })
+    }
+  }
+
+  it('leaves nothing but the error behind when it ends', () => {
+    const next = after(leased, { type: 'failed', holder, error: 'invalid_request' })
+    expect(next).to.deep.equal({ ...base, authReqId: 'A', state: 'failed', error: 'invalid_request' })
+    expect(after(ready, { type: 'cancelled' })).to.include({ error: 'cancelled' })
+    expect(after(leased, { type: 'denied', holder, error: 'access_denied' })).to.include({
+      error: 'access_denied',
+    })
+    expect(after({ ...due, expiresAt: now }, { type: 'timedOut' })).to.include({ error: 'expired_token' })
+  })
+
+  it('keeps the grant, and nothing of the asking, when it is granted (POLL-12)', () => {
+    expect(after({ ...leased, failures: 2 }, { type: 'granted', holder, grant })).to.deep.equal(complete)
+  })
+
+  it('drops the grant and the claim once delivered or refused (SEC-9)', () => {
+    const claimed = { ...complete, claim: lease }
+    for (const type of ['delivered', 'refused'] as const) {
+      expect(after(claimed, { type, holder })).to.deep.equal({ ...settled, delivery: type })
+    }
+    expect(after(claimed, { type: 'released', holder })).to.deep.equal(complete)
+  })
+
+  it('lets the holder renew a claim and another take it over once it ran out', () => {
+    const until = now + 20_000
+    expect(after(complete, { type: 'claimed', holder, until })).to.deep.equal({
+      ...complete,
+      claim: { holder, until },
+    })
+    expect(after({ ...complete, claim: lease }, { type: 'claimed', holder, until })).to.deep.include({
+      claim: { holder, until },
+    })
+    const taken = after({ ...complete, claim: over }, { type: 'claimed', holder: 'other', until })
+    expect(taken).to.deep.include({ claim: { holder: 'other', until } })
+    expect(transition(taken, { type: 'delivered', holder }, now)).to.equal(undefined)
+  })
+})
