@@ -12,9 +12,9 @@
  * to its end even when everybody who waited has gone.
  */
 
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
-import { setMaxListeners } from 'node:events'
+import { randomBytes } from 'node:crypto'
 import createDebug from 'debug'
+import { sameSecret } from './constant-time.ts'
 import { Decoys } from './decoy.ts'
 import { type Claim, Delivery } from './delivery.ts'
 import { Doorbell } from './doorbell.ts'
@@ -28,11 +28,11 @@ import {
   type CompleteTransaction,
   type DeliveryMode,
   newTransaction,
-  nextStep,
   shortId,
   type Transaction,
   type TransactionEvent,
 } from './transaction.ts'
+import { Waiter, type WaitOptions } from './waiter.ts'
 
 const debug = createDebug('express-ciba:flow')
 
@@ -50,15 +50,6 @@ export interface StartOptions {
   readonly hideUnknownUser?: boolean
 }
 
-/** Who waits, and how long. */
-export interface WaitOptions {
-  /** Anybody else's transactions do not exist for this caller. Absent: everything exists. */
-  readonly owner?: string
-  readonly timeoutMs: number
-  /** Ends the wait; a token request in flight goes on. */
-  readonly signal?: AbortSignal
-}
-
 /** What a ping came to. */
 export type Notified =
   /** Answer 204, then call `proceed`: the token request waits for it [PING-7]. */
@@ -68,22 +59,13 @@ export type Notified =
   /** The token does not belong to this `auth_req_id`, or the transaction is no more. */
   | { readonly verdict: 'unauthorized' }
 
-/** A token request that somebody who waits has set off. */
-interface Asking {
-  isDone: boolean
-  fault?: unknown
-}
-
-/** A waiter reads again at least this often: a lost wake-up costs this much time. */
-const rereadMs = 5_000
-/** How long a look waits for the token request that it has set off itself. */
-const lookPatienceMs = 2_000
 /** How long a failing store is tried again after the OP has asked the person. */
 const recordPatienceMs = 5_000
 
 export class Flow {
   readonly #parts: FlowParts
   readonly #requester: TokenRequester
+  readonly #waiter: Waiter
   readonly #delivery: Delivery
   readonly #jobs = new Jobs()
   readonly #decoys = new Decoys()
@@ -95,13 +77,19 @@ export class Flow {
   constructor(parts: FlowParts) {
     this.#parts = parts
     this.#requester = new TokenRequester({ ...parts, decoys: this.#decoys })
+    this.#waiter = new Waiter({
+      ...parts,
+      requester: this.#requester,
+      jobs: this.#jobs,
+      closing: this.#closing.signal,
+      newHolder: () => this.#newHolder(),
+    })
     this.#delivery = new Delivery({ ...parts, jobs: this.#jobs })
-    setMaxListeners(0, this.#closing.signal) // one listener for each waiter
   }
 
   /**
-   * Asks the OP to ask the person. The record exists before the request is
-   * sent, since a ping can overtake the acknowledgement [PING-11]. Once sent, it is followed to its end.
+   * Asks the OP to ask the person. The record exists before the request is sent, since a ping can overtake the
+   * acknowledgement [PING-11]; once sent, the request is followed to its end.
    *
    * Rejects with a {@link CibaError}; see {@link Op} for those of the protocol.
    */
@@ -110,36 +98,14 @@ export class Flow {
     return this.#jobs.run(() => this.#start(request, options))
   }
 
-  /**
-   * Waits until the transaction is over, `timeoutMs` has passed, `signal` aborts or `close()` is called, and
-   * returns how it stands then. Without a `timeoutMs` it only looks, and asks the OP if that is due.
-   *
-   * `undefined`: it does not exist for this caller. Rejects when the store fails.
-   */
-  async wait(id: string, { owner, timeoutMs, signal }: WaitOptions): Promise<Transaction | undefined> {
-    const { ledger, clock } = this.#parts
-    const isLook = timeoutMs <= 0
-    const bell = new Doorbell()
-    const unwatch = ledger.watch(id, bell.ring)
-    const unlisten = bell.ringOnAbort(signal, this.#closing.signal)
-    let isTimeUp = false
-    // A timer rather than an instant: a clock that is set back must not hold anybody longer [POLL-15].
-    const callOff = clock.after(isLook ? lookPatienceMs : timeoutMs, () => {
-      isTimeUp = true
-      bell.ring()
-    })
-    try {
-      return await this.#watchOver(id, owner, bell, isLook, () => isTimeUp || signal?.aborted || this.closing)
-    } finally {
-      callOff()
-      unwatch()
-      unlisten()
-    }
+  /** See {@link Waiter.wait}; ends with `close()` too. */
+  wait(id: string, options: WaitOptions): Promise<Transaction | undefined> {
+    return this.#waiter.wait(id, options)
   }
 
   /** Gives up waiting; CIBA has no way to tell the OP [POLL-14]. `false`: it does not exist for this caller. */
   async cancel(id: string, owner?: string): Promise<boolean> {
-    const entry = await this.#find(id, owner)
+    const entry = await this.#parts.ledger.find(id, owner)
     if (!entry) return false
     await this.#parts.ledger.apply(id, { type: 'cancelled' }, entry)
     return true
@@ -157,13 +123,13 @@ export class Flow {
     if (authReqId === undefined) return { verdict: 'malformed' }
     const entry = await ledger.read(id)
     const known = entry?.transaction.authReqId
-    if (!entry || (known !== undefined && !same(known, authReqId))) return { verdict: 'unauthorized' }
+    if (!entry || (known !== undefined && !sameSecret(known, authReqId))) return { verdict: 'unauthorized' }
     const holder = this.#newHolder()
     const applied = await ledger.apply(id, { type: 'pinged', authReqId, holder }, entry)
     if (!applied) return { verdict: 'unauthorized' }
     // The acknowledgement may have overtaken us in turn, and it may have brought another id [PING-11].
     const { authReqId: settled } = applied.transaction
-    if (settled !== undefined && !same(settled, authReqId)) return { verdict: 'unauthorized' }
+    if (settled !== undefined && !sameSecret(settled, authReqId)) return { verdict: 'unauthorized' }
     debug('%s pinged%s', shortId(id), applied.changed ? '' : ', to no effect')
     const ready = applied.changed && applied.transaction.state === 'ready'
     return { verdict: 'accepted', proceed: () => ready && this.#pursuePing(id, holder) }
@@ -247,56 +213,6 @@ export class Flow {
       .catch((fault: Error) => debug('not recorded: %s', fault.message))
   }
 
-  /** The newest entry, if it exists for this caller. */
-  async #find(id: string, owner: string | undefined): Promise<Entry | undefined> {
-    const entry = await this.#parts.ledger.read(id)
-    return entry && (owner === undefined || same(owner, entry.transaction.owner)) ? entry : undefined
-  }
-
-  /** Takes every step that is due, until the transaction or the watch is over; a look ends with its first step. */
-  async #watchOver(
-    id: string,
-    owner: string | undefined,
-    bell: Doorbell,
-    isLook: boolean,
-    isOver: () => boolean | undefined,
-  ): Promise<Transaction | undefined> {
-    const { ledger, clock } = this.#parts
-    let asking: Asking | undefined
-    for (;;) {
-      bell.quiet()
-      const entry = await this.#find(id, owner)
-      if (!entry) return undefined
-      const step = nextStep(entry.transaction, clock.now())
-      if (step.do === 'stop') return entry.transaction
-      if (asking?.fault !== undefined) throw asking.fault
-      if (step.do === 'expire') {
-        await ledger.apply(id, { type: 'timedOut' }, entry)
-        continue
-      }
-      const hasLooked = isLook && (asking ? asking.isDone : step.do === 'wait')
-      if (hasLooked || isOver()) return entry.transaction
-      if (step.do === 'requestTokens' && asking?.isDone !== false) asking = this.#ask(entry, bell)
-      const until = step.do === 'wait' ? step.until : Number.POSITIVE_INFINITY
-      await bell.sleepUntil(Math.min(until, clock.now() + rereadMs), clock)
-    }
-  }
-
-  /** Sends a token request, and rings when it has ended. */
-  #ask(entry: Entry, bell: Doorbell): Asking {
-    const asking: Asking = { isDone: false }
-    this.#jobs
-      .run(() => this.#requester.request(entry, this.#newHolder()))
-      .catch((error: unknown) => {
-        asking.fault = error
-      })
-      .finally(() => {
-        asking.isDone = true
-        bell.ring()
-      })
-    return asking
-  }
-
   /** The ping is in the record: whoever waits, here or elsewhere, takes over from a process that is closing. */
   #pursuePing(id: string, holder: string): void {
     if (!this.closing) this.#jobs.leave(() => this.#requester.pursuePing(id, holder))
@@ -306,10 +222,4 @@ export class Flow {
     this.#holders += 1
     return `${this.#name}.${this.#holders}`
   }
-}
-
-/** Compares whole values in constant time, whatever their lengths [PING-3]. */
-function same(a: string, b: string): boolean {
-  const digest = (text: string) => createHash('sha256').update(text).digest()
-  return timingSafeEqual(digest(a), digest(b))
 }

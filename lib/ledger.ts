@@ -4,11 +4,13 @@
  */
 
 import type { Clock } from './clock.ts'
+import { sameSecret } from './constant-time.ts'
 import { Doorbell } from './doorbell.ts'
 import { CibaError } from './errors.ts'
 import type { RecordSealer } from './record.ts'
 import type { StoredRecord, TransactionStore } from './store.ts'
-import { type Transaction, type TransactionEvent, transition } from './transaction.ts'
+import type { Transaction, TransactionEvent } from './transaction.ts'
+import { transition } from './transition.ts'
 
 /** A transaction together with the version of the record that it was read from. */
 export interface Entry {
@@ -47,6 +49,12 @@ export class Ledger {
   async read(id: string): Promise<Entry | undefined> {
     const record = await this.#guard(() => this.#store.read(id))
     return record && { transaction: await this.#open(record), version: record.version }
+  }
+
+  /** As {@link read}, but anybody else's transactions do not exist for `owner`; for `undefined` they all do. */
+  async find(id: string, owner: string | undefined): Promise<Entry | undefined> {
+    const entry = await this.read(id)
+    return entry && (owner === undefined || sameSecret(owner, entry.transaction.owner)) ? entry : undefined
   }
 
   /**

@@ -28,6 +28,8 @@ const BELOW_FLOW = [
   ...VOCABULARY,
   'delivery.ts',
   'token-requester.ts',
+  'waiter.ts',
+  'constant-time.ts',
   'jobs.ts',
   'ledger.ts',
   'record.ts',
@@ -45,7 +47,9 @@ const LAYERS: Readonly<Record<string, Layer>> = {
   'store.ts': { local: [], packages: [] },
   'errors.ts': { local: ['grant.ts'], packages: [] },
   'transaction.ts': { local: ['grant.ts'], packages: [] },
+  'transition.ts': { local: ['grant.ts', 'transaction.ts'], packages: [] },
   'clock.ts': { local: [], packages: ANY },
+  'constant-time.ts': { local: [], packages: ANY },
   'decoy.ts': { local: [], packages: ANY },
   'doorbell.ts': { local: ['clock.ts'], packages: ANY },
   'jobs.ts': { local: [], packages: ANY },
@@ -53,7 +57,15 @@ const LAYERS: Readonly<Record<string, Layer>> = {
   'keys.ts': { local: ['errors.ts', 'grant.ts'], packages: ANY },
   'record.ts': { local: [...VOCABULARY, 'keys.ts', 'transaction.ts', 'store.ts'], packages: ANY },
   'ledger.ts': {
-    local: [...VOCABULARY, 'doorbell.ts', 'record.ts', 'transaction.ts', 'store.ts'],
+    local: [
+      ...VOCABULARY,
+      'constant-time.ts',
+      'doorbell.ts',
+      'record.ts',
+      'transaction.ts',
+      'transition.ts',
+      'store.ts',
+    ],
     packages: ANY,
   },
   'delivery.ts': {
@@ -62,6 +74,10 @@ const LAYERS: Readonly<Record<string, Layer>> = {
   },
   'token-requester.ts': {
     local: [...VOCABULARY, 'decoy.ts', 'doorbell.ts', 'jobs.ts', 'ledger.ts', 'transaction.ts', 'protocol/'],
+    packages: ANY,
+  },
+  'waiter.ts': {
+    local: [...VOCABULARY, 'doorbell.ts', 'jobs.ts', 'ledger.ts', 'token-requester.ts', 'transaction.ts'],
     packages: ANY,
   },
   'stores/': { local: ['stores/', 'store.ts', 'errors.ts', 'clock.ts'], packages: ANY },

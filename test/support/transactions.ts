@@ -1,14 +1,14 @@
 /** Transactions in every kind of situation, seen from one instant; plain data, as the state machine has it. */
 import { expect } from 'chai'
-import {
-  type CompleteTransaction,
-  type EndedTransaction,
-  type PendingTransaction,
-  type ReadyTransaction,
-  type Transaction,
-  type TransactionEvent,
-  transition,
+import type {
+  CompleteTransaction,
+  EndedTransaction,
+  PendingTransaction,
+  ReadyTransaction,
+  Transaction,
+  TransactionEvent,
 } from '../../lib/transaction.ts'
+import { transition } from '../../lib/transition.ts'
 import { grant } from './fake-op.ts'
 
 export type OpenTransaction = PendingTransaction | ReadyTransaction

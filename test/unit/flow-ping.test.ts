@@ -1,6 +1,7 @@
 import { expect } from 'chai'
 import type { Notified } from '../../lib/flow.ts'
-import { pingGraceMs, type Transaction, timerMarginMs } from '../../lib/transaction.ts'
+import type { Transaction } from '../../lib/transaction.ts'
+import { pingGraceMs, timerMarginMs } from '../../lib/transition.ts'
 import { settle } from '../support/fake-clock.ts'
 import { FakeWorld, granted, type Seen, see, stillPending } from '../support/fake-op.ts'
 

@@ -1,6 +1,7 @@
 import { getEventListeners } from 'node:events'
 import { expect } from 'chai'
-import { type Transaction, timerMarginMs } from '../../lib/transaction.ts'
+import type { Transaction } from '../../lib/transaction.ts'
+import { timerMarginMs } from '../../lib/transition.ts'
 import { settle } from '../support/fake-clock.ts'
 import { FakeWorld, granted, type Seen, see, stillPending, tokenTimeoutMs } from '../support/fake-op.ts'
 

@@ -1,6 +1,7 @@
 import { expect } from 'chai'
 import { CibaError, RequestRefusedError } from '../../lib/errors.ts'
-import { isOpen, type Transaction, timerMarginMs } from '../../lib/transaction.ts'
+import { isOpen, type Transaction } from '../../lib/transaction.ts'
+import { timerMarginMs } from '../../lib/transition.ts'
 import { settle } from '../support/fake-clock.ts'
 import { FakeWorld, granted, see, stillPending, tokenTimeoutMs } from '../support/fake-op.ts'
 

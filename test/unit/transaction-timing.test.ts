@@ -1,19 +1,21 @@
 import { expect } from 'chai'
 import {
-  backOffCapMs,
   isOpen,
-  lastChanceMs,
   newTransaction,
   nextStep,
   type PendingTransaction,
-  pingGraceMs,
-  pingHoldMs,
   shortId,
   type Transaction,
   type TransactionEvent,
+} from '../../lib/transaction.ts'
+import {
+  backOffCapMs,
+  lastChanceMs,
+  pingGraceMs,
+  pingHoldMs,
   timerMarginMs,
   transition,
-} from '../../lib/transaction.ts'
+} from '../../lib/transition.ts'
 import { grant } from '../support/fake-op.ts'
 import {
   acknowledged,

@@ -6,8 +6,8 @@ import {
   nextStep,
   type Transaction,
   type TransactionEvent,
-  transition,
 } from '../../lib/transaction.ts'
+import { transition } from '../../lib/transition.ts'
 import { grant } from '../support/fake-op.ts'
 import { deepFreeze } from '../support/transactions.ts'
 

@@ -1,5 +1,6 @@
 import { expect } from 'chai'
-import { type Transaction, type TransactionEvent, transition } from '../../lib/transaction.ts'
+import type { Transaction, TransactionEvent } from '../../lib/transaction.ts'
+import { transition } from '../../lib/transition.ts'
 import { grant } from '../support/fake-op.ts'
 import {
   acknowledged,
