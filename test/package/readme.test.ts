@@ -1,5 +1,6 @@
 /** The README's TypeScript compiles as printed, under the strictest settings, and its tables name what exists. */
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { expect } from 'chai'
 
@@ -54,6 +55,33 @@ describe('README.md', () => {
       output = (error as { stdout: string }).stdout
     }
     expect(output).to.equal('')
+  })
+
+  it('has a quick start that boots without its OP, guards, and says that the OP is away', async function () {
+    this.timeout(30_000)
+    const [app = ''] = snippets('js')
+    const file = new URL('app.mts', folder)
+    const code = app
+      .replace("'express-ciba'", JSON.stringify(new URL('lib/index.ts', root).href))
+      .replace('https://op.example.com', 'https://127.0.0.1:9')
+      .replace('app.listen(3000)', 'app.listen(0, function () { console.log(this.address().port) })')
+    writeFileSync(file, code)
+    const env = { ...process.env, SESSION_SECRET: 'a session secret', CLIENT_SECRET: 'a client secret' }
+    const child = spawn(process.execPath, ['--import=tsx', file.pathname], { env, cwd: root })
+    try {
+      const [port] = await once(child.stdout, 'data')
+      const address = `http://127.0.0.1:${String(port).trim()}`
+      expect((await fetch(`${address}/account`)).status).to.equal(401)
+      const start = await fetch(`${address}/ciba/start`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: '{"loginHint":"alice"}',
+      })
+      expect(start.status).to.equal(503)
+      expect(start.headers.get('retry-after')).to.match(/^\d+$/)
+    } finally {
+      if (child.exitCode === null && child.kill()) await once(child, 'exit')
+    }
   })
 
   it('names every option', () => {
