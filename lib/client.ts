@@ -39,6 +39,7 @@ export function createClient(options: ResolvedClientOptions): CibaClient {
     clock: systemClock,
     deliveryMode: options.op.deliveryMode,
     tokenTimeoutMs,
+    keysTimeoutMs: options.op.timeoutMs,
   })
   let closed: Promise<void> | undefined
   return {

@@ -21,9 +21,11 @@ export interface TokenRequesterParts {
   readonly decoys: Decoys
   /** How long a token request may take [POLL-6]. */
   readonly tokenTimeoutMs: number
+  /** How long fetching the OP's keys may take after it. */
+  readonly keysTimeoutMs: number
 }
 
-/** How much longer a lease lives than the token request it covers. */
+/** How much longer a lease lives than the token request and the validation that it covers. */
 const leaseMarginMs = 5_000
 /** How long a failing store is tried again, so that what the OP said is not lost. */
 const recordPatienceMs = 60_000
@@ -53,15 +55,16 @@ export class TokenRequester {
    * else is faster. Asks again at once when a ping came while the request was in flight.
    */
   async request(from: Entry, holder: string): Promise<void> {
-    const { ledger, clock, tokenTimeoutMs } = this.#parts
+    const { ledger, clock, tokenTimeoutMs, keysTimeoutMs } = this.#parts
     const { id } = from.transaction
     let entry: Entry | undefined = from
     while (entry && nextStep(entry.transaction, clock.now(), holder).do === 'requestTokens') {
-      const until = clock.now() + tokenTimeoutMs + leaseMarginMs
+      const timeoutAt = clock.now() + tokenTimeoutMs
+      const until = timeoutAt + keysTimeoutMs + leaseMarginMs
       const leased = await ledger.apply(id, { type: 'leased', holder, until }, entry)
       if (!leased?.changed) return
-      // Counted to the end of the lease, however long the store took to grant it [POLL-2].
-      const event = await this.#ask(leased, holder, until - leaseMarginMs - clock.now())
+      // Counted from before the lease, however long the store took to grant it [POLL-2].
+      const event = await this.#ask(leased, holder, timeoutAt - clock.now())
       entry = await ledger.insist(id, event, recordPatienceMs, leased)
       debug('%s is %s', shortId(id), entry?.transaction.state)
       if (entry?.transaction.state !== 'ready') return

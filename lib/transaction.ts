@@ -112,7 +112,7 @@ export type TransactionEvent =
   | { readonly type: 'answeredPing'; readonly holder: string }
   | { readonly type: 'leased'; readonly holder: string; readonly until: number }
   | { readonly type: 'stillPending'; readonly holder: string }
-  | { readonly type: 'slowedDown'; readonly holder: string }
+  | { readonly type: 'slowedDown'; readonly holder: string; readonly retryAfterMs?: number }
   /** The OP is there, but cannot answer now: 503, 429 or another 5xx; `sent` as below. */
   | { readonly type: 'busy'; readonly holder: string; readonly retryAfterMs: number; readonly sent?: boolean }
   /** No HTTP answer; `sent` if the OP may nevertheless have seen the request. */

@@ -19,7 +19,7 @@ import {
 export const timerMarginMs = 100
 /** In ping mode the ping is given this long before the first token request without one [PING-12]. */
 export const pingGraceMs = 30_000
-/** A first token request that would come after the deadline comes this long before it. */
+/** A token request that would come after the deadline comes this long before it, if the interval allows. */
 export const lastChanceMs = 1_000
 /** How long the receiver of a ping keeps the token request to itself while its 204 leaves. */
 export const pingHoldMs = 1_000
@@ -95,12 +95,9 @@ function start(
   const { interval } = event
   // Counted from the sending, so that it never overshoots the OP's own deadline [ACK-7].
   const expiresAt = event.sentAt + event.expiresIn * 1000
-  const waitMs = Math.max(
-    interval * 1000 + timerMarginMs,
-    transaction.deliveryMode === 'ping' ? pingGraceMs : 0,
-  )
-  // However long the wait, there is one request before it is too late; C1 does not bind the first one [POLL-16].
-  const nextTokenRequestAt = Math.max(now, Math.min(now + waitMs, expiresAt - lastChanceMs))
+  const graceMs = transaction.deliveryMode === 'ping' ? pingGraceMs : 0
+  // C1 does not bind the first request to the interval [POLL-16].
+  const nextTokenRequestAt = inTime(now, 0, Math.max(interval * 1000 + timerMarginMs, graceMs), expiresAt)
   const open = { ...rest, interval, expiresAt, nextTokenRequestAt }
   if (event.type === 'hidden') return { ...open, hidden: true }
   const { authReqId } = event
@@ -133,34 +130,32 @@ function answer(
   now: number,
 ): Transaction {
   const { lease: _, ...free } = pending(transaction)
-  const waitFrom = (ms: number) => now + ms + timerMarginMs
   const intervalMs = transaction.interval * 1000
+  const leastMs = intervalMs + timerMarginMs
   switch (event.type) {
     case 'stillPending': {
-      const asked = { ...free, failures: 0, answerLost: false, nextTokenRequestAt: waitFrom(intervalMs) }
+      const asked = { ...free, failures: 0, answerLost: false, nextTokenRequestAt: now + leastMs }
       // A ping that came while the request was in flight is newer than its answer: ask again at once.
       if (transaction.state !== 'ready') return asked
       return { ...asked, state: 'ready', ...(transaction.hold && { hold: transaction.hold }) }
     }
     case 'slowedDown': {
       const interval = transaction.interval + slowDownSeconds
-      const nextTokenRequestAt = waitFrom(interval * 1000)
-      return { ...free, failures: 0, answerLost: false, interval, nextTokenRequestAt }
+      const waitMs = Math.max(interval * 1000, event.retryAfterMs ?? 0) + timerMarginMs
+      return { ...free, failures: 0, answerLost: false, interval, nextTokenRequestAt: now + waitMs }
     }
     case 'busy': {
-      const nextTokenRequestAt = waitFrom(Math.max(intervalMs, event.retryAfterMs))
-      return {
-        ...free,
-        failures: 0,
-        answerLost: transaction.answerLost || event.sent === true,
-        nextTokenRequestAt,
-      }
+      const answerLost = transaction.answerLost || event.sent === true
+      const waitMs = Math.max(intervalMs, event.retryAfterMs) + timerMarginMs
+      const nextTokenRequestAt = inTime(now, leastMs, waitMs, transaction.expiresAt)
+      return { ...free, failures: 0, answerLost, nextTokenRequestAt }
     }
     case 'unanswered': {
       const failures = transaction.failures + 1
-      const doubled = Math.min(intervalMs * 2 ** Math.min(failures, 16), backOffCapMs)
-      const nextTokenRequestAt = waitFrom(Math.max(intervalMs, doubled))
-      return { ...free, failures, answerLost: transaction.answerLost || event.sent, nextTokenRequestAt }
+      const answerLost = transaction.answerLost || event.sent
+      const doubledMs = Math.min(intervalMs * 2 ** Math.min(failures, 16), backOffCapMs) + timerMarginMs
+      const nextTokenRequestAt = inTime(now, leastMs, doubledMs, transaction.expiresAt)
+      return { ...free, failures, answerLost, nextTokenRequestAt }
     }
     case 'denied':
     case 'expired':
@@ -194,6 +189,11 @@ function deliver(
     default:
       return undefined
   }
+}
+
+/** After `waitMs`; sooner where that would be too late, but never before `leastMs` [POLL-8]. */
+function inTime(now: number, leastMs: number, waitMs: number, expiresAt: number): number {
+  return Math.max(now + leastMs, Math.min(now + waitMs, expiresAt - lastChanceMs))
 }
 
 function pending(transaction: PendingTransaction | ReadyTransaction): PendingTransaction {

@@ -34,8 +34,8 @@ async function consume(limiter: StartLimiter, key: string): Promise<void> {
   try {
     await limiter.consume(key)
   } catch (refusal) {
-    const wait = (refusal as { msBeforeNext?: unknown } | undefined)?.msBeforeNext
-    if (typeof wait === 'number') {
+    const wait = msBeforeNext(refusal)
+    if (wait !== undefined) {
       throw new CibaError('ERR_CIBA_TOO_MANY_STARTS', 'too many requests, try again later', {
         retryAfter: Math.max(1, Math.ceil(wait / 1000)),
       })
@@ -45,7 +45,17 @@ async function consume(limiter: StartLimiter, key: string): Promise<void> {
   }
 }
 
-/** One person, however the hint is spelled. */
+/** How long a limiter wants to be left alone; a union of limiters says it for each of them. */
+function msBeforeNext(refusal: unknown): number | undefined {
+  if (typeof refusal !== 'object' || refusal === null) return undefined
+  const waits = [refusal, ...Object.values(refusal)]
+    .map((one: { msBeforeNext?: unknown } | null | undefined) => one?.msBeforeNext)
+    .filter((wait) => typeof wait === 'number')
+  return waits.length > 0 ? Math.max(...waits) : undefined
+}
+
+/** One person, also where a hint is spelled as phone numbers and addresses often are. */
 function normalised(hint: string): string {
-  return hint.normalize('NFKC').toLowerCase().replace(/\s+/g, '')
+  const plain = hint.normalize('NFKC').toLowerCase()
+  return plain.replace(/[^\p{L}\p{N}@+]/gu, '').replace(/^00/, '+')
 }

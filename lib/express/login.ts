@@ -6,11 +6,12 @@
 import createDebug from 'debug'
 import type { Request, Response } from 'express'
 import type { Claim } from '../delivery.ts'
+import { CibaError } from '../errors.ts'
 import type { Flow } from '../flow.ts'
 import type { Transaction } from '../transaction.ts'
 import { statusOf } from './answers.ts'
 import type { AuthenticationResult, ResolvedOptions } from './options.ts'
-import { loginOf, type Move, moveLogin, ownerOf } from './session.ts'
+import { freezeSession, loginOf, type Move, moveLogin, ownerOf } from './session.ts'
 
 const debug = createDebug('express-ciba:login')
 
@@ -73,10 +74,11 @@ function standing(req: Request, transaction: Transaction): Standing {
       return { status: 'pending', transaction }
     case 'complete':
       if (transaction.delivery === 'refused') return loginRefused
+      if (loginOf(req)?.transaction === transaction.id) return { status: 'complete' }
       // Somebody else keeps the claim longer than anyone should wait.
-      if (transaction.delivery === 'undelivered' && loginOf(req)?.transaction !== transaction.id) {
-        return { status: 'pending', transaction }
-      }
+      if (transaction.delivery === 'undelivered') return { status: 'pending', transaction }
+      // Another answer brought the new session to this browser; this one must not bring the old one back.
+      freezeSession(req)
       return { status: 'complete' }
     case 'denied':
     case 'expired':
@@ -94,15 +96,16 @@ async function deliver(
   res: Response,
   id: string,
   claim: Claim,
-  isStale: boolean,
+  hasWaited: boolean,
 ): Promise<Standing | undefined> {
   const { claims: user, tokens } = claim.grant
   const result: AuthenticationResult = { transaction: id, user, tokens }
   let move: Move | undefined
   try {
-    move = await moveLogin(req, result, isStale, async () => {
+    move = await moveLogin(req, result, hasWaited, async () => {
       await afterAuthentication?.(req, result)
-      if (!(await claim.renew())) throw new Error('another answer has taken the delivery over')
+      if (await claim.renew()) return
+      throw new CibaError('ERR_CIBA_STORE_FAILED', 'signing in took too long, another answer has taken over')
     })
   } catch (error) {
     const isRefusal = isClientError(error)

@@ -8,13 +8,13 @@ import { CibaError } from '../errors.ts'
 import type { Flow } from '../flow.ts'
 import { sendEmpty, sendError } from './answers.ts'
 import { readBody } from './body.ts'
-import { detachSession } from './session.ts'
+import { freezeSession } from './session.ts'
 
 /** Checks in the order of PING-15, except that a token is verified before anything is read [SEC-13]. */
 export function notificationHandler(flow: Flow): RequestHandler {
   return async function cibaNotification(req: Request, res: Response, next: NextFunction): Promise<void> {
     // express-session may have run already: it must add no cookie to this answer.
-    detachSession(req)
+    freezeSession(req)
     if (req.method !== 'POST') {
       res.set('Allow', 'POST')
       sendEmpty(res, 405)

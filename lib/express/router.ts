@@ -10,7 +10,7 @@ import { readBody } from './body.ts'
 import { type ContextParts, RequestContext, startTransaction } from './context.ts'
 import { refuseCrossSite } from './cross-site.ts'
 import type { ResolvedOptions } from './options.ts'
-import { detachSession, hasSession, noSession, touchAndDetachSession } from './session.ts'
+import { hasSession, noSession, refreshSession } from './session.ts'
 
 type Handler = (req: Request, res: Response) => Promise<void>
 
@@ -33,7 +33,7 @@ export function router(parts: RouterParts): RequestHandler {
   const notificationPath =
     options.routes.notification === false ? undefined : canonical(options.routes.notification)
 
-  let hasSeenSession = false
+  let isSessionInDoubt = true
 
   return function cibaRouter(req: Request, res: Response, next: NextFunction): void {
     const path = canonical(req.path)
@@ -42,10 +42,12 @@ export function router(parts: RouterParts): RequestHandler {
       return
     }
     const handler = handlers.get(path)
-    hasSeenSession ||= hasSession(req)
-    // Once there have been sessions, express-session is there: its store is away for a while, or its cookie is for
-    // other paths, and what needs no session goes on.
-    if (!hasSeenSession || (handler && !hasSession(req))) {
+    const isMissing = !hasSession(req)
+    // Said about the first request of all. Later ones that need no session go on: the session store may be away for a
+    // while, or the cookie be for other paths.
+    const isAnError = isMissing && (isSessionInDoubt || handler !== undefined)
+    isSessionInDoubt = false
+    if (isAnError) {
       next(noSession())
       return
     }
@@ -88,9 +90,7 @@ async function pollHandler(req: Request, res: Response): Promise<void> {
   if (status.status === 'pending') {
     res.set('Retry-After', String(status.interval))
   }
-  if (status.status !== 'complete' && wait > 0) await touchAndDetachSession(req)
-  // Another answer brought the new session to this browser; this one must not bring the old one back.
-  if (status.status === 'complete' && !req.ciba.isAuthenticated()) detachSession(req)
+  if (status.status !== 'complete' && wait > 0) await refreshSession(req)
   sendJson(res, 200, status)
 }
 

@@ -5,10 +5,13 @@
  */
 
 import { createHash } from 'node:crypto'
+import createDebug from 'debug'
 import type { Request } from 'express'
 import type { Session, SessionData, Store } from 'express-session'
 import { CibaError } from '../errors.ts'
 import type { IdTokenClaims, TokenSet } from '../grant.ts'
+
+const debug = createDebug('express-ciba:session')
 
 /** The person who is signed in. */
 export interface Login {
@@ -81,10 +84,21 @@ export async function becomeOwner(req: Request, owner: string): Promise<void> {
   await save(req.session)
 }
 
-/** express-session leaves a secure cookie out of an insecure answer; its own "proxy" option may trust the header. */
+let hasWarned = false
+
+/** express-session leaves a secure cookie out of an insecure answer. */
 function reachesBrowser(req: Request): boolean {
-  const isSecure = req.secure || /^https\b/i.test(req.get('x-forwarded-proto') ?? '')
-  return isSecure || req.session.cookie.secure !== true
+  if (req.secure || req.session.cookie.secure !== true) return true
+  if (!/^https\b/i.test(req.get('x-forwarded-proto') ?? '')) return false
+  // Only session({ proxy: true }) would believe the header, and that cannot be seen from here.
+  if (!hasWarned) {
+    hasWarned = true
+    process.emitWarning(
+      'a proxy says that it was asked by https, but Express does not trust it: unless session() has the option "proxy", the secure session cookie will not be set and logins will be lost. Set app.set("trust proxy", …)',
+      { code: 'EXPRESS_CIBA_TRUST_PROXY' },
+    )
+  }
+  return true
 }
 
 export function loginOf(req: Request): Login | undefined {
@@ -96,8 +110,8 @@ export function loginOf(req: Request): Login | undefined {
  * `beforeSave` runs in the new session. When that or the saving fails, the request has its old session back. What a
  * session held for one person does not pass to another.
  *
- * With `isStale` the old session is read again first: others may have written to it, or ended it, while this request
- * waited. `undefined`: it has ended.
+ * `undefined`: the old session has ended meanwhile, by a logout or by another login. With `hasWaited` its data is
+ * read again too, since others may have written to it; otherwise what this request wrote to it counts.
  *
  * The old session outlives the move on purpose: a process that dies before its answer arrives must leave the
  * browser a session that can ask again. (`session.regenerate()` would destroy it first.)
@@ -105,32 +119,46 @@ export function loginOf(req: Request): Login | undefined {
 export async function moveLogin(
   req: Request,
   login: Login,
-  isStale: boolean,
+  hasWaited: boolean,
   beforeSave: () => Promise<void>,
 ): Promise<Move | undefined> {
   const store = storeOf(req) as Store & { generate(req: Request): void }
   const { session: old, sessionID: oldID } = req
-  const current: Partial<SessionData> | undefined = isStale ? await load(store, oldID) : old
-  if (current?.ciba === undefined || current.ciba.owner !== old.ciba?.owner) return undefined
+  const owner = old.ciba?.owner
+  const stored = await load(store, oldID)
+  if (owner === undefined || stored?.ciba?.owner !== owner) return undefined
+  const back = () => Object.assign(req, { session: old, sessionID: oldID })
   store.generate(req)
-  // A copy as any store would make it: what `beforeSave` changes inside must not reach the old session.
-  const { cookie: _, ...data } = JSON.parse(JSON.stringify(current)) as Partial<SessionData>
-  const before = current.ciba.login?.user
-  const isAnother = before && (before.sub !== login.user.sub || before.iss !== login.user.iss)
-  Object.assign(req.session, isAnother ? {} : data, { ciba: { owner: current.ciba.owner, login } })
   const newID = req.sessionID
+  Object.assign(req.session, dataFor(login, hasWaited ? stored : old), { ciba: { owner, login } })
   try {
     await beforeSave()
+    if (req.sessionID !== newID || loginOf(req)?.transaction !== login.transaction) {
+      throw new TypeError(
+        'afterAuthentication must not end or replace the session; throw a 4xx error to refuse',
+      )
+    }
+    if ((await load(store, oldID))?.ciba?.owner !== owner) {
+      back()
+      return undefined
+    }
     await save(req.session)
     saveOnlyChanges(req.session)
   } catch (error) {
-    req.session = old
-    req.sessionID = oldID
+    back()
     // The save may have happened although it failed: nobody shall find a signed-in session there.
     await destroy(store, newID).catch(() => {})
     throw error
   }
   return { leaveOld: () => destroy(store, oldID), leaveNew: () => destroy(store, newID) }
+}
+
+/** A copy as any store would make it, so that what is changed inside does not reach the old session. */
+function dataFor({ user }: Login, from: Partial<SessionData>): Partial<SessionData> {
+  const before = from.ciba?.login?.user
+  if (before && (before.sub !== user.sub || before.iss !== user.iss)) return {}
+  const { cookie: _, ...data } = JSON.parse(JSON.stringify(from)) as Partial<SessionData>
+  return data
 }
 
 /**
@@ -151,26 +179,32 @@ function saveOnlyChanges(session: Session): void {
 
 /** Ends the session with all that is in it, and starts an empty one with a new id. */
 export async function signOut(req: Request): Promise<void> {
+  if (!hasSession(req)) throw noSession()
+  // A new session would be stored for everybody who only asks.
+  if (Object.keys(req.session).every((name) => name === 'cookie')) return
   await done((callback) => req.session.regenerate(callback))
 }
 
 /**
- * Keeps express-session out of this answer: nothing is saved, no cookie is set, nothing is destroyed. For answers
- * that waited, whose copy of the session may be stale: another request may have written to it since, or signed in.
+ * Keeps express-session out of this answer: nothing is saved, touched or destroyed, no cookie is set. What is in
+ * `req.session` can still be read.
  */
-export function detachSession(req: Request): void {
-  // Without the id, express-session's `unset: 'destroy'` would take the missing session for a wish to end it.
-  Object.assign(req, { session: undefined, sessionID: undefined })
+export function freezeSession(req: Request): void {
+  // express-session does nothing about a session without an id.
+  Object.assign(req, { sessionID: undefined })
 }
 
-/** As {@link detachSession}, but the session lives on for another while, as it does after any other answer. */
-export async function touchAndDetachSession(req: Request): Promise<void> {
-  const store = storeOf(req)
-  const { session, sessionID } = req
-  detachSession(req)
-  session.touch()
-  // Only its expiry is written; a session that has ended meanwhile does not come back.
-  if (store?.touch) await done((callback) => store.touch?.(sessionID, session, callback as () => void))
+/**
+ * Reads the session again after a wait: others may have written to it, and what express-session does at the end of
+ * this answer must not undo that. A session that has ended stays so.
+ */
+export async function refreshSession(req: Request): Promise<void> {
+  try {
+    await done((callback) => req.session.reload(callback))
+  } catch (error) {
+    debug('session not read again: %s', (error as Error).message)
+    freezeSession(req)
+  }
 }
 
 function storeOf(req: Request): (Store & { generate?(req: Request): void }) | undefined {
@@ -185,8 +219,14 @@ async function destroy(store: Store, id: string): Promise<void> {
   await done((callback) => store.destroy(id, callback))
 }
 
-function load(store: Store, id: string): Promise<Partial<SessionData> | undefined> {
-  return done((callback) => store.get(id, callback)) as Promise<Partial<SessionData> | undefined>
+async function load(store: Store, id: string): Promise<Partial<SessionData> | undefined> {
+  try {
+    return (await done((callback) => store.get(id, callback))) as Partial<SessionData> | undefined
+  } catch (error) {
+    // How stores on files say that there is none; express-session knows it too.
+    if (((error as Error).cause as NodeJS.ErrnoException | undefined)?.code === 'ENOENT') return undefined
+    throw error
+  }
 }
 
 async function done(act: (callback: (error?: unknown, result?: unknown) => void) => void): Promise<unknown> {

@@ -21,9 +21,9 @@ export type TokenAnswer =
   /** `authorization_pending` [POLL-4]. */
   | { readonly type: 'stillPending' }
   /** `slow_down` [POLL-3]. */
-  | { readonly type: 'slowedDown' }
+  | { readonly type: 'slowedDown'; readonly retryAfterMs: number }
   /**
-   * 503, 429 or another 5xx, whatever the body [POLL-8, POLL-9]; `sent` if it may hide that the OP has answered, as
+   * 503, 429, another 5xx, or a proxy's 408 or 425 [POLL-8, POLL-9]; `sent` if it may hide that the OP has answered, as
    * a gateway's 504 does [POLL-13].
    */
   | { readonly type: 'busy'; readonly retryAfterMs: number; readonly sent: boolean }
@@ -71,12 +71,13 @@ export async function requestTokens(
 /** By the JSON `error` of a 4xx, whatever else the answer says [ERR-1, ERR-3]; then by status. */
 function sort({ status, error, retryAfterMs }: OpAnswer): TokenAnswer {
   if (error === 'authorization_pending') return { type: 'stillPending' }
-  if (error === 'slow_down') return { type: 'slowedDown' }
+  if (error === 'slow_down') return { type: 'slowedDown', retryAfterMs }
   if (error === 'access_denied') return { type: 'denied', error }
   if (error === 'expired_token') return { type: 'expired', error }
-  if (status === 429 || status >= 500) {
-    return { type: 'busy', retryAfterMs, sent: status >= 500 && status !== 503 }
-  }
+  if (status >= 500) return { type: 'busy', retryAfterMs, sent: status !== 503 }
+  if (status === 429) return { type: 'busy', retryAfterMs, sent: false }
+  if (error === undefined && (status === 408 || status === 425))
+    return { type: 'busy', retryAfterMs, sent: true }
   if (error !== undefined) return { type: 'failed', error, reason: `the OP answered ${status}` }
   return {
     type: 'failed',

@@ -1,5 +1,5 @@
 import { expect } from 'chai'
-import { RateLimiterMemory } from 'rate-limiter-flexible'
+import { RateLimiterMemory, RateLimiterUnion } from 'rate-limiter-flexible'
 import type { StartLimiter } from '../../lib/index.ts'
 import { expressVersions, type Web, webs } from '../support/web.ts'
 
@@ -145,6 +145,29 @@ for (const { name, express } of expressVersions) {
       const answer = await startOf(web, 'alice')
       expect(answer.status).to.equal(429)
       expect(answer.headers['retry-after']).to.equal('42')
+    })
+
+    it('understands a union of limiters, and heeds the one that says longest', async () => {
+      const limiter = (keyPrefix: string, points: number, duration: number) =>
+        new RateLimiterMemory({ keyPrefix, points, duration })
+      const startLimiter = new RateLimiterUnion(limiter('minute', 1, 60), limiter('hour', 1, 3_600))
+      const web = await start({ express, ciba: { startLimiter: { hint: startLimiter } } })
+      expect((await startOf(web, 'alice')).status).to.equal(202)
+      const answer = await startOf(web, 'alice')
+      expect(answer.status).to.equal(429)
+      expect(Number(answer.headers['retry-after'])).to.be.within(3_500, 3_600)
+    })
+
+    it('takes a phone number for the same however it is written', async () => {
+      const keys = new Set<string>()
+      const consume = async (key: string) => keys.add(key)
+      const web = await start({ express, ciba: { startLimiter: { hint: { consume } } } })
+      for (const hint of ['+49 170 123', '0049-170-123', '+49 (170) 123', '+49/170.123', '+49\u200b170123']) {
+        expect((await startOf(web, hint)).status).to.equal(202)
+      }
+      expect(keys.size).to.equal(1)
+      await startOf(web, '+49 170 124')
+      expect(keys.size).to.equal(2)
     })
 
     for (const [what, consume] of [

@@ -267,7 +267,7 @@ describe('ciba() against a real OP', function () {
       expect(op.counts).to.include({ backchannel: 1, token: 1, ping: 1 })
     })
 
-    it('answers a browser that waits within 100 ms of the ping, in the best of five [PING-8]', async () => {
+    it('answers a browser that waits within 100 ms of the ping, in the middle of five [PING-8]', async () => {
       let pingedAt = 0
       const { op, app } = await scene({
         deliveryMode: 'ping',
@@ -290,7 +290,7 @@ describe('ciba() against a real OP', function () {
         expect(answer.body).to.have.property('status', 'complete')
         delays.push(at - pingedAt)
       }
-      expect(Math.min(...delays)).to.be.within(0, 100)
+      expect(delays.sort((one, other) => one - other)[2]).to.be.within(0, 100)
     })
 
     it('signs in whom the OP asked, browser by browser [SEC-6]', async () => {

@@ -25,6 +25,10 @@ describe('README.md', () => {
       ...snippets('ts').map((code, index) => ({ name: `snippet-${index}.ts`, code })),
       // The quick start is JavaScript: an environment variable need not be a string there.
       ...snippets('js').map((code, index) => ({ name: `script-${index}.js`, code })),
+      ...snippets('html').map((page, index) => ({
+        name: `page-${index}.js`,
+        code: /<script type="module">([\s\S]*)<\/script>/.exec(page)?.[1] ?? 'no script',
+      })),
     ]
     expect(all.length).to.be.at.least(7)
     for (const { name, code } of all) writeFileSync(new URL(name, folder), `${code}\nexport {}\n`)

@@ -143,6 +143,7 @@ export class FakeStore implements TransactionStore {
 }
 
 export const tokenTimeoutMs = 60_000
+export const keysTimeoutMs = 10_000
 
 /** One OP and one store, and as many instances of the flow as a test needs. */
 export class FakeWorld {
@@ -167,6 +168,7 @@ export class FakeWorld {
       ledger,
       clock,
       tokenTimeoutMs,
+      keysTimeoutMs,
       notificationTokens: tokens,
       deliveryMode: this.#deliveryMode,
     })

@@ -260,7 +260,7 @@ describe('Flow in ping mode', () => {
 
     it('heeds a slow_down (PING-9, POLL-3)', async () => {
       await (await ping())()
-      await answer({ type: 'slowedDown' })
+      await answer({ type: 'slowedDown', retryAfterMs: 0 })
       await world.clock.advance(10_000)
       expect(asked()).to.equal(1)
       await world.clock.advance(timerMarginMs)

@@ -3,7 +3,15 @@ import { expect } from 'chai'
 import type { Transaction } from '../../lib/transaction.ts'
 import { timerMarginMs } from '../../lib/transition.ts'
 import { settle } from '../support/fake-clock.ts'
-import { FakeWorld, granted, type Seen, see, stillPending, tokenTimeoutMs } from '../support/fake-op.ts'
+import {
+  FakeWorld,
+  granted,
+  keysTimeoutMs,
+  type Seen,
+  see,
+  stillPending,
+  tokenTimeoutMs,
+} from '../support/fake-op.ts'
 
 const intervalMs = 5_000 + timerMarginMs
 
@@ -290,7 +298,7 @@ describe('Flow', () => {
       wait(intervalMs + 1)
       await world.clock.advance(intervalMs)
       const survivor = wait(200_000, world.newFlow())
-      await world.clock.advance(tokenTimeoutMs + 4_999)
+      await world.clock.advance(tokenTimeoutMs + keysTimeoutMs + 4_999)
       expect(asked()).to.have.length(1)
       await world.clock.advance(1)
       expect(asked()).to.have.length(2)
@@ -303,7 +311,7 @@ describe('Flow', () => {
         wait(intervalMs + 1)
         await world.clock.advance(intervalMs)
         wait(200_000, who === 'the same instance' ? world.flow : world.newFlow())
-        await world.clock.advance(tokenTimeoutMs + 5_000)
+        await world.clock.advance(tokenTimeoutMs + keysTimeoutMs + 5_000)
         expect(asked()).to.have.length(2)
         world.op.tokenRequests[0]?.answer({ type: 'denied', error: 'access_denied' })
         await settle()
@@ -334,7 +342,7 @@ describe('Flow', () => {
       wait(600_000)
       const states: unknown[] = []
       for (const result of [
-        { type: 'slowedDown' },
+        { type: 'slowedDown', retryAfterMs: 0 },
         { type: 'busy', retryAfterMs: 20_000, sent: false },
         { type: 'unanswered', sent: true, cause: new Error('the cause is not stored') },
         { type: 'denied', error: 'access_denied' },

@@ -67,8 +67,15 @@ describe('requestTokens()', () => {
         json({ error: 'authorization_pending' }, 400),
         { type: 'stillPending' },
       ],
-      ['slow_down', 'POLL-3', json({ error: 'slow_down' }, 400), { type: 'slowedDown' }],
-      ['slow_down under 429', 'POLL-3', json({ error: 'slow_down' }, 429), { type: 'slowedDown' }],
+      ['slow_down', 'POLL-3', json({ error: 'slow_down' }, 400), { type: 'slowedDown', retryAfterMs: 0 }],
+      [
+        'slow_down under 429 and Retry-After',
+        'POLL-3',
+        json({ error: 'slow_down' }, 429, { 'retry-after': '20' }),
+        { type: 'slowedDown', retryAfterMs: 20_000 },
+      ],
+      ['408 of a proxy, which may hide an answer', 'POLL-13', html(408), busy(0, true)],
+      ['425 of a proxy', 'POLL-13', html(425), busy(0, true)],
       [
         'access_denied',
         'POLL-11',

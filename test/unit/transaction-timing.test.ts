@@ -297,9 +297,19 @@ describe('transition() when the OP answers a token request', () => {
     expect(waitAfter(due, unsent, unsent, busy, unsent), 'an answer ends the doubling').to.equal(10_000)
   })
 
-  it('wakes up for the deadline when the OP asks for longer than that (POLL-5, POLL-8)', () => {
+  it('asks one last time before the deadline when the OP asks for longer than that (POLL-5, POLL-8)', () => {
     const next = answer(due, { ...busy, retryAfterMs: 999_999_999_000 })
+    expect(nextStep(next, answeredAt)).to.deep.equal({ do: 'wait', until: base.expiresAt - lastChanceMs })
+  })
+
+  it('does not break the interval for that (POLL-1)', () => {
+    const late = { ...due, interval: 3_600 }
+    const next = answer(late, { ...busy, retryAfterMs: 999_999_999_000 })
     expect(nextStep(next, answeredAt)).to.deep.equal({ do: 'wait', until: base.expiresAt })
+  })
+
+  it('heeds the Retry-After of a slow_down where it is longer (POLL-3, POLL-8)', () => {
+    expect(waitAfter(due, { type: 'slowedDown', holder, retryAfterMs: 60_000 })).to.equal(60_000)
   })
 
   it('doubles the wait with each lost connection, up to the cap, and starts anew after an answer (POLL-10)', () => {
