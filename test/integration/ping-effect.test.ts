@@ -128,12 +128,14 @@ describe('after a ping', () => {
   })
 
   it('makes at most two token requests of fifty pings [PING-10]', async () => {
-    const waiting = browser.poll(transaction, 0.5)
+    // An interval that is not over before the fifty are, also on a slow machine.
+    op.onBackchannel({ json: { auth_req_id: 'of fifty pings', expires_in: 120, interval: 10 } })
+    const waiting = browser.poll(await browser.begin(), 0.5)
     const pongs = await Promise.all(Array.from({ length: 50 }, () => ping()))
     expect(pongs.map(({ status }) => status)).to.deep.equal(Array.from({ length: 50 }, () => 204))
     await waiting
     await anotherLogin()
-    expect(requestsFor(idOf(0))).to.be.within(1, 2)
+    expect(requestsFor('of fifty pings')).to.be.within(1, 2)
     expect(op.violations()).to.deep.equal([])
   })
 

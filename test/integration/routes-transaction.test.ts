@@ -115,7 +115,8 @@ for (const { name, express } of expressVersions) {
         const transaction = await browser.begin()
         const { answer, ms } = await timed(browser.poll(transaction, wait))
         expect(answer.body.status).to.equal('pending')
-        expect(ms).to.be.below(250)
+        // Far below the interval, and far above what a busy machine needs.
+        expect(ms).to.be.below(900)
       })
     }
 
@@ -181,8 +182,13 @@ for (const { name, express } of expressVersions) {
       const web = await start({ express, ciba: { deliveryMode: 'poll' } })
       const browser = web.browser()
       const transaction = await browser.begin()
-      for (let n = 0; n < 20; n++) await browser.poll(transaction)
-      expect(web.op.callsTo('token')).to.have.length.below(2)
+      let polls = 0
+      const hasAskedTwice = () => web.op.callsTo('token').length >= 2
+      // Over two intervals, as fast as it goes.
+      for (; !hasAskedTwice(); polls++) {
+        expect((await browser.poll(transaction)).body.status).to.equal('pending')
+      }
+      expect(polls).to.be.above(20)
       expect(web.op.violations()).to.deep.equal([])
     })
   })
