@@ -18,10 +18,7 @@ export function checkOption<Value>(
   parse: Parse<Value>,
   mustBe: string,
 ): Value | undefined {
-  if (value === undefined) return undefined
-  const parsed = parse(value)
-  if (parsed === undefined) throw invalidOption(option, `must be ${mustBe}, received ${shown(value)}`)
-  return parsed
+  return checkSecretOption(option, value, parse, `${mustBe}, received ${shown(value)}`)
 }
 
 /** As {@link checkOption}, but never shows the value: for secrets and keys. */
