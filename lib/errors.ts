@@ -124,3 +124,9 @@ export class RequestRefusedError extends CibaError {
     return this.#error
   }
 }
+
+/** A wrong option stops the start: `TypeError` with `code: 'ERR_CIBA_INVALID_OPTION'` and `option`. */
+export function invalidOption(option: string, problem: string): TypeError {
+  const error = new TypeError(`"${option}" option ${problem}`)
+  return Object.assign(error, { code: 'ERR_CIBA_INVALID_OPTION' as const, option })
+}

@@ -2,14 +2,10 @@
  * How options are checked: one wording for all messages. Knows no option by name.
  */
 
+import { invalidOption } from './errors.ts'
+
 /** What a checker makes of a value that passes; it returns `undefined` for one that does not. */
 export type Parse<Value> = (value: unknown) => Value | undefined
-
-/** A wrong option stops the start: `TypeError` with `code: 'ERR_CIBA_INVALID_OPTION'` and `option`. */
-export function invalidOption(option: string, problem: string): TypeError {
-  const error = new TypeError(`"${option}" option ${problem}`)
-  return Object.assign(error, { code: 'ERR_CIBA_INVALID_OPTION' as const, option })
-}
 
 /** The value of `option` as `parse` reads it; `undefined` counts as absent. */
 export function checkOption<Value>(

@@ -4,13 +4,13 @@
  */
 
 import { randomBytes } from 'node:crypto'
+import { invalidOption } from './errors.ts'
 import {
   alternatives,
   bool,
   checkOption,
   checkSecretOption,
   func,
-  invalidOption,
   numberBetween,
   object,
   oneOf,

@@ -3,11 +3,11 @@
  */
 
 import type { Request } from 'express'
+import { invalidOption } from '../errors.ts'
 import type { IdTokenClaims, TokenSet } from '../grant.ts'
 import {
   checkOption,
   func,
-  invalidOption,
   numberBetween,
   object,
   oneOf,

@@ -2,7 +2,7 @@
  * Transactions in the memory of this process: for development, and for apps that run as one process.
  */
 
-import { CibaError } from '../errors.ts'
+import { CibaError, invalidOption } from '../errors.ts'
 import type { StoredRecord, TransactionStore } from '../store.ts'
 
 /** Options of {@link MemoryTransactionStore}. */
@@ -28,7 +28,10 @@ export class MemoryTransactionStore implements TransactionStore {
 
   constructor({ maxTransactions = 100_000 }: MemoryTransactionStoreOptions = {}) {
     if (!Number.isSafeInteger(maxTransactions) || maxTransactions < 1) {
-      throw new TypeError('"maxTransactions" option must be a positive integer')
+      throw invalidOption(
+        'maxTransactions',
+        `must be a positive integer, received ${String(maxTransactions)}`,
+      )
     }
     this.#maxTransactions = maxTransactions
   }

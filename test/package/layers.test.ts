@@ -53,7 +53,7 @@ const LAYERS: Readonly<Record<string, Layer>> = {
   'decoy.ts': { local: [], packages: ANY },
   'doorbell.ts': { local: ['clock.ts'], packages: ANY },
   'jobs.ts': { local: [], packages: ANY },
-  'option-checks.ts': { local: [], packages: ANY },
+  'option-checks.ts': { local: ['errors.ts'], packages: ANY },
   'keys.ts': { local: ['errors.ts', 'grant.ts'], packages: ANY },
   'record.ts': { local: [...VOCABULARY, 'keys.ts', 'transaction.ts', 'store.ts'], packages: ANY },
   'ledger.ts': {
