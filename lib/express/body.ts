@@ -22,7 +22,8 @@ const largestBodyBytes = 16 * 1024
  * `ERR_CIBA_INVALID_REQUEST`.
  */
 export async function readBody(req: Request, types: readonly BodyType[]): Promise<Record<string, unknown>> {
-  if (Number(req.headers['content-length'] ?? 0) > largestBodyBytes) throw tooLarge()
+  const said = req.headers['content-length']
+  if (Number(said ?? 0) > largestBodyBytes) throw tooLarge()
   const parsed: unknown = req.body
   const isConsumed = req.readableDidRead || req.readableEnded
   // body-parser 1 leaves an empty object where it did not read anything.
@@ -30,7 +31,7 @@ export async function readBody(req: Request, types: readonly BodyType[]): Promis
   const type = mediaTypeOf(req, types)
   if (isParsed && !isText(parsed)) {
     // Of a body in chunks nobody knows the size any more.
-    if (JSON.stringify(parsed ?? {}).length > largestBodyBytes) throw tooLarge()
+    if (said === undefined && JSON.stringify(parsed ?? {}).length > largestBodyBytes) throw tooLarge()
     return asObject(parsed ?? {})
   }
   const bytes = isParsed ? Buffer.from(parsed as string | Buffer) : await readBytes(req)

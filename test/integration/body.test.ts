@@ -116,6 +116,13 @@ for (const { name, express } of expressVersions) {
           expect(web.op.callsTo('backchannel')).to.be.empty
         })
 
+        it('measures what was sent, not what a parser has made of it [SEC-13]', async () => {
+          const web = await start(options)
+          const body = `loginHint=alice&padding=${'%01'.repeat(4_000)}`
+          const { status } = await post(web, body, { ...form, 'content-length': String(body.length) })
+          expect(status).to.equal(202)
+        })
+
         it('takes just under 16 kB', async () => {
           const web = await start(options)
           const body = JSON.stringify({ loginHint: 'alice', more: 'a'.repeat(16 * 1024 - 50) })
