@@ -4,7 +4,12 @@
 
 export { type CibaMiddleware, ciba } from './ciba.ts'
 export { CibaError, type CibaErrorCode, type CibaErrorDetails, RequestRefusedError } from './errors.ts'
-export type { RequestContext, StartedTransaction, TransactionStatus } from './express/context.ts'
+export type {
+  PendingStatus,
+  RequestContext,
+  StartedTransaction,
+  TransactionStatus,
+} from './express/context.ts'
 export { requireCiba } from './express/guard.ts'
 export type {
   AuthenticationResult,

@@ -120,8 +120,8 @@ function ping(
   const { lastPingAt, interval } = transaction
   // FAPI-CIBA §7.8: repeated pings must not become repeated token requests [PING-10].
   if (lastPingAt !== undefined && now - lastPingAt < interval * 1000) return undefined
-  const { earlyPing: _, ...rest } = transaction
-  return { ...rest, state: 'ready', lastPingAt: now, hold: { holder: event.holder, until: now + pingHoldMs } }
+  const hold = { holder: event.holder, until: now + pingHoldMs }
+  return { ...transaction, state: 'ready', lastPingAt: now, hold }
 }
 
 function answer(

@@ -43,14 +43,15 @@ type Answerable = Pick<CibaError, 'status' | 'expose' | 'error' | 'message'> & {
 
 /** An error of the app's own hooks, in the way of http-errors: a 4xx `status` is an answer, not a fault. */
 function fromApp(error: unknown): Answerable | undefined {
-  const status = statusOf(error)
-  if (!(error instanceof Error) || !(status >= 400 && status < 500)) return undefined
+  const status = clientErrorStatus(error)
+  if (!(error instanceof Error) || status === undefined) return undefined
   const { expose } = error as { expose?: unknown }
   return { status, expose: expose !== false, error: 'request_refused', message: error.message }
 }
 
-/** The HTTP status that an error of any library carries; NaN if it carries none. */
-export function statusOf(error: unknown): number {
+/** The 4xx status of an error that carries one, as http-errors and most web errors do. */
+export function clientErrorStatus(error: unknown): number | undefined {
   const { status, statusCode } = (error ?? {}) as { status?: unknown; statusCode?: unknown }
-  return Number(status ?? statusCode)
+  const code = Number(status ?? statusCode)
+  return code >= 400 && code < 500 ? code : undefined
 }

@@ -12,8 +12,8 @@ import type { CountStart } from './limiter.ts'
 import { type LoginParts, pollForLogin } from './login.ts'
 import { becomeOwner, loginOf, ownerOf, ownerToBe, signOut } from './session.ts'
 
-/** A transaction that has just been started. */
-export interface StartedTransaction {
+/** A transaction that waits for the person. */
+export interface PendingStatus {
   /** The handle: worthless without the session that started it. */
   readonly transaction: string
   readonly status: 'pending'
@@ -21,20 +21,17 @@ export interface StartedTransaction {
   readonly expiresIn: number
   /** Seconds between polls that do not wait. */
   readonly interval: number
+}
+
+/** A transaction that has just been started. */
+export interface StartedTransaction extends PendingStatus {
   /** What the person should see on both devices, if there is a binding message. */
   readonly bindingMessage?: string
 }
 
 /** How a transaction stands. */
 export type TransactionStatus =
-  | {
-      readonly transaction: string
-      readonly status: 'pending'
-      /** Seconds until the OP gives up. */
-      readonly expiresIn: number
-      /** Seconds between polls that do not wait. */
-      readonly interval: number
-    }
+  | PendingStatus
   | { readonly transaction: string; readonly status: 'complete' }
   | {
       readonly transaction: string
@@ -129,7 +126,7 @@ export async function startTransaction(
   return { ...pending(transaction), ...(bindingMessage === undefined ? {} : { bindingMessage }) }
 }
 
-function pending(transaction: Transaction): TransactionStatus & { status: 'pending' } {
+function pending(transaction: Transaction): PendingStatus {
   const interval = isOpen(transaction) ? transaction.interval : 1
   const expiresIn = Math.max(0, Math.ceil((transaction.expiresAt - Date.now()) / 1000))
   return { transaction: transaction.id, status: 'pending', expiresIn, interval }

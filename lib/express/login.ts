@@ -9,7 +9,7 @@ import type { Claim } from '../delivery.ts'
 import { CibaError } from '../errors.ts'
 import type { Flow } from '../flow.ts'
 import type { Transaction } from '../transaction.ts'
-import { statusOf } from './answers.ts'
+import { clientErrorStatus } from './answers.ts'
 import type { AuthenticationResult, ResolvedOptions } from './options.ts'
 import { freezeSession, loginOf, type Move, moveLogin, ownerOf } from './session.ts'
 
@@ -108,7 +108,7 @@ async function deliver(
       throw new CibaError('ERR_CIBA_STORE_FAILED', 'signing in took too long, another answer has taken over')
     })
   } catch (error) {
-    const isRefusal = isClientError(error)
+    const isRefusal = clientErrorStatus(error) !== undefined
     await claim.settle(isRefusal ? 'refused' : 'released')
     if (!isRefusal) throw error
     debug('login refused by afterAuthentication')
@@ -137,10 +137,4 @@ function settleWithAnswer(res: Response, claim: Claim, move: Move): void {
     // The browser may have got the new cookie or not: it must find its login with either.
     else settle(claim.settle('released'))
   })
-}
-
-/** Whether `afterAuthentication` refused, in the way that http-errors and most web errors say it. */
-function isClientError(error: unknown): boolean {
-  const status = statusOf(error)
-  return status >= 400 && status < 500
 }

@@ -100,13 +100,11 @@ export interface CibaOptions extends CibaClientOptions {
 export interface ResolvedOptions {
   readonly client: ResolvedClientOptions
   readonly routes: Readonly<Record<keyof CibaRoutes, string | false>>
-  readonly startParams: (req: Request) => AuthenticationRequest | Promise<AuthenticationRequest>
+  readonly startParams: NonNullable<CibaOptions['startParams']>
   readonly startLimiters: StartLimiters | false
   readonly hideUnknownUser: boolean
   readonly longPollTimeoutMs: number
-  readonly afterAuthentication:
-    | ((req: Request, result: AuthenticationResult) => void | Promise<void>)
-    | undefined
+  readonly afterAuthentication: CibaOptions['afterAuthentication']
 }
 
 const defaultRoutes = {
@@ -163,7 +161,7 @@ export function resolveOptions(options: CibaOptions, env: NodeJS.ProcessEnv): Re
     startLimiters: resolveLimiters(options.startLimiter),
     hideUnknownUser: unknownUser !== 'reveal',
     longPollTimeoutMs: (longPollTimeout ?? 25) * 1000,
-    afterAuthentication: checkOption<NonNullable<ResolvedOptions['afterAuthentication']>>(
+    afterAuthentication: checkOption<NonNullable<CibaOptions['afterAuthentication']>>(
       'afterAuthentication',
       options.afterAuthentication,
       func,

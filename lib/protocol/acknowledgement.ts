@@ -31,13 +31,16 @@ export function parseAcknowledgement(
 ): Acknowledgement | string {
   if (json === undefined) return 'is not a JSON object'
   const { auth_req_id: authReqId, expires_in, interval } = json
-  if (typeof authReqId !== 'string' || authReqId === '' || authReqId.length > longestAuthReqId) {
-    return 'has no usable "auth_req_id"'
-  }
+  if (!isAuthReqId(authReqId)) return 'has no usable "auth_req_id"'
   const expiresIn = Math.min(Math.floor(seconds(expires_in)), longestLife)
   if (!(expiresIn > 0)) return 'has no positive "expires_in"'
   const asked = Math.min(Math.ceil(seconds(interval)), longestLife)
   return { authReqId, expiresIn, interval: asked > 0 ? asked : defaultInterval }
+}
+
+/** Whether it can be an `auth_req_id`: any text, but no more of it than anyone could want to keep [ACK-6]. */
+export function isAuthReqId(value: unknown): value is string {
+  return typeof value === 'string' && value !== '' && value.length <= longestAuthReqId
 }
 
 /** A JSON number, or a string that is nothing but one; NaN for the rest. */

@@ -5,7 +5,7 @@
 
 import * as oauth from 'oauth4webapi'
 import { CibaError } from '../errors.ts'
-import { type CustomFetch, retrying } from './transport.ts'
+import { type CustomFetch, retryAfterSeconds, retrying, unreachable } from './transport.ts'
 
 /** What {@link discovery} needs. */
 export interface DiscoveryOptions {
@@ -20,7 +20,6 @@ export interface DiscoveryOptions {
 const refreshAfterMs = 3_600_000
 /** How soon a failed refresh is tried again. */
 const refreshPauseMs = 60_000
-const retryAfterSeconds = 5
 
 /**
  * Returns a function that gives the OP's metadata: one request for many callers, tried anew at the next call
@@ -73,10 +72,7 @@ async function fetchMetadata(options: DiscoveryOptions): Promise<oauth.Authoriza
       signal: AbortSignal.timeout(timeoutMs),
     })
   } catch (cause) {
-    throw new CibaError('ERR_CIBA_OP_UNREACHABLE', 'the OP cannot be reached', {
-      cause,
-      retryAfter: retryAfterSeconds,
-    })
+    throw unreachable(cause)
   }
   if (response.status !== 200) {
     throw new CibaError('ERR_CIBA_OP_FAILED', `the OP answered ${response.status} to discovery`, {

@@ -3,8 +3,9 @@
  * CIBA Core §10.3.1). Pure: time comes in as data, and keys, signatures or HTTP are none of its business.
  */
 
-import { createHash, timingSafeEqual } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import * as oauth from 'oauth4webapi'
+import { sameSecret } from '../constant-time.ts'
 
 /** The claim that ties an ID token to the authentication request it answers (CIBA Core §10.3.1). */
 export const AUTH_REQ_ID_CLAIM = 'urn:openid:params:jwt:claim:auth_req_id'
@@ -222,10 +223,7 @@ function missing(claim: keyof typeof TITLES): oauth.OperationProcessingError {
 }
 
 function same(actual: unknown, expected: string): boolean {
-  if (typeof actual !== 'string') return false
-  // UTF-8 would turn every lone surrogate into the same character.
-  const [a, b] = [Buffer.from(actual, 'utf16le'), Buffer.from(expected, 'utf16le')]
-  return a.length === b.length && timingSafeEqual(a, b)
+  return typeof actual === 'string' && sameSecret(actual, expected)
 }
 
 function decode(part: string): unknown {

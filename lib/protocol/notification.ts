@@ -5,6 +5,7 @@
 
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import type { KeyRing } from '../keys.ts'
+import { isAuthReqId } from './acknowledgement.ts'
 
 /** Makes and checks client notification tokens. */
 export interface NotificationTokens {
@@ -21,7 +22,6 @@ export interface NotificationTokens {
 const bearer = /^bearer +([A-Za-z0-9\-._~+/]+=*)$/i
 /** Our own tokens are far shorter than the 1024 characters of CIBA Core §7.1. */
 const longestHeader = 256
-const largestAuthReqId = 4096
 
 /**
  * Tokens are derived from the transaction id, so that nothing secret needs storing and every instance can check
@@ -50,7 +50,5 @@ export function notificationTokens(keys: KeyRing): NotificationTokens {
 export function parsePing(body: unknown): string | undefined {
   if (typeof body !== 'object' || body === null) return undefined
   const { auth_req_id: authReqId } = body as Record<string, unknown>
-  if (typeof authReqId !== 'string' || authReqId === '' || authReqId.length > largestAuthReqId)
-    return undefined
-  return authReqId
+  return isAuthReqId(authReqId) ? authReqId : undefined
 }

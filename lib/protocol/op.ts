@@ -13,7 +13,14 @@ import type { CheckedRequest } from './authentication-request.ts'
 import { discovery } from './discovery.ts'
 import { checkMetadata } from './metadata.ts'
 import { requestTokens, type TokenAnswer } from './token-request.ts'
-import { type CustomFetch, createTransport, retrying, wasNeverSent } from './transport.ts'
+import {
+  type CustomFetch,
+  createTransport,
+  retryAfterSeconds,
+  retrying,
+  unreachable,
+  wasNeverSent,
+} from './transport.ts'
 
 const debug = createDebug('express-ciba:op')
 
@@ -54,8 +61,6 @@ export interface Op {
   /** Lets go of the connections. */
   close(): Promise<void>
 }
-
-const retryAfterSeconds = 5
 
 export function createOp(config: OpConfig): Op {
   const { fetch, tokenFetch, close } = transports(config)
@@ -181,13 +186,6 @@ function acknowledge(answer: OpAnswer): Acknowledgement {
     throw new RequestRefusedError(error, errorDescription)
   }
   throw failed(`answered ${status} to the authentication request`, retryAfter)
-}
-
-function unreachable(cause: unknown): CibaError {
-  return new CibaError('ERR_CIBA_OP_UNREACHABLE', 'the OP cannot be reached', {
-    cause,
-    retryAfter: retryAfterSeconds,
-  })
 }
 
 function failed(what: string, details?: ConstructorParameters<typeof CibaError>[2]): CibaError {

@@ -4,6 +4,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Agent, request } from 'undici'
+import { CibaError } from '../errors.ts'
 
 /** What a {@link CustomFetch} is asked to send; a subset of `RequestInit`. */
 export interface CustomFetchInit {
@@ -108,6 +109,17 @@ export function retrying(fetch: CustomFetch): CustomFetch {
     }
     return fetch(url, init)
   }
+}
+
+/** Seconds after which an OP that is away is worth another try. */
+export const retryAfterSeconds = 5
+
+/** Nobody was asked, since nothing reached the OP. */
+export function unreachable(cause: unknown): CibaError {
+  return new CibaError('ERR_CIBA_OP_UNREACHABLE', 'the OP cannot be reached', {
+    cause,
+    retryAfter: retryAfterSeconds,
+  })
 }
 
 /** Errors of the time before a request leaves: names, routes, ports and certificates. */

@@ -82,7 +82,7 @@ const LAYERS: Readonly<Record<string, Layer>> = {
   },
   'stores/': { local: ['stores/', 'store.ts', 'errors.ts', 'clock.ts'], packages: ANY },
   'protocol/': {
-    local: [...VOCABULARY, 'protocol/', 'keys.ts'],
+    local: [...VOCABULARY, 'constant-time.ts', 'protocol/', 'keys.ts'],
     packages: [...ANY, 'oauth4webapi'],
   },
   'options.ts': {

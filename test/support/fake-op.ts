@@ -17,7 +17,7 @@ import type { RecordSealer } from '../../lib/record.ts'
 import type { StoredRecord, TransactionStore } from '../../lib/store.ts'
 import { MemoryTransactionStore } from '../../lib/stores/memory.ts'
 import type { DeliveryMode, Transaction } from '../../lib/transaction.ts'
-import { FakeClock } from './fake-clock.ts'
+import { FakeClock, settle } from './fake-clock.ts'
 
 export const grant: Grant = {
   claims: { iss: 'https://op.example.com', sub: 'alice', aud: 'client', exp: 4_000_000_000, iat: 1 },
@@ -178,6 +178,22 @@ export class FakeWorld {
   start(parameters: AuthenticationRequestParameters = {}, hideUnknownUser = false): Promise<Transaction> {
     const request = checkAuthenticationRequest({ loginHint: 'alice', ...parameters })
     return this.flow.start(request, { owner: 'owner', hideUnknownUser })
+  }
+
+  /** The OP answers the latest token request. */
+  async answer(result: TokenAnswer): Promise<void> {
+    this.op.tokenRequests.at(-1)?.answer(result)
+    await settle()
+  }
+
+  /** Ends whatever goes on about a transaction; gives the numbers of listeners and timers that are left behind. */
+  async end(id: string): Promise<number[]> {
+    this.store.failsRead = this.store.failsWrite = () => false
+    await this.flow.cancel(id)
+    for (const request of this.op.tokenRequests) request.answer(stillPending)
+    await this.clock.advance(5_000)
+    this.store.close()
+    return [this.store.listeners, this.clock.timers]
   }
 
   async stored(id: string): Promise<Transaction | undefined> {

@@ -1,5 +1,6 @@
 import { expect } from 'chai'
 import type { Notified } from '../../lib/flow.ts'
+import type { TokenAnswer } from '../../lib/protocol/token-request.ts'
 import type { Transaction } from '../../lib/transaction.ts'
 import { pingGraceMs, timerMarginMs } from '../../lib/transition.ts'
 import { settle } from '../support/fake-clock.ts'
@@ -17,19 +18,11 @@ describe('Flow in ping mode', () => {
     ;({ id } = await world.start())
   })
   afterEach('nothing is left behind', async () => {
-    world.store.failsRead = world.store.failsWrite = () => false
-    await world.flow.cancel(id)
-    for (const request of world.op.tokenRequests) request.answer(stillPending)
-    await world.clock.advance(5_000)
-    world.store.close()
-    expect([world.store.listeners, world.clock.timers], 'listeners, timers').to.deep.equal([0, 0])
+    expect(await world.end(id), 'listeners, timers').to.deep.equal([0, 0])
   })
 
   const asked = () => world.op.tokenRequests.length
-  const answer = async (result: Parameters<(typeof world.op.tokenRequests)[0]['answer']>[0]) => {
-    world.op.tokenRequests.at(-1)?.answer(result)
-    await settle()
-  }
+  const answer = (result: TokenAnswer) => world.answer(result)
   const wait = (flow = world.flow): Seen<Transaction | undefined> => see(flow.wait(id, { timeoutMs: 60_000 }))
   /** Takes a ping; its 204 has not left before the returned function is called. */
   const ping = async (flow = world.flow, body: unknown = { auth_req_id: authReqId }) => {

@@ -1,5 +1,6 @@
 import { getEventListeners } from 'node:events'
 import { expect } from 'chai'
+import type { TokenAnswer } from '../../lib/protocol/token-request.ts'
 import type { Transaction } from '../../lib/transaction.ts'
 import { timerMarginMs } from '../../lib/transition.ts'
 import { settle } from '../support/fake-clock.ts'
@@ -26,12 +27,7 @@ describe('Flow', () => {
     ;({ id } = await world.start())
   })
   afterEach('nothing is left behind', async () => {
-    world.store.failsRead = world.store.failsWrite = () => false
-    await world.flow.cancel(id)
-    for (const request of world.op.tokenRequests) request.answer(stillPending)
-    await world.clock.advance(5_000)
-    world.store.close()
-    expect([world.store.listeners, world.clock.timers], 'listeners, timers').to.deep.equal([0, 0])
+    expect(await world.end(id), 'listeners, timers').to.deep.equal([0, 0])
   })
 
   const wait = (timeoutMs: number, flow = world.flow, signal?: AbortSignal): Seen<Transaction | undefined> =>
@@ -39,10 +35,7 @@ describe('Flow', () => {
   const look = (flow = world.flow, owner = 'owner') => flow.wait(id, { timeoutMs: 0, owner })
   /** When the token requests came, counted from the start. */
   const asked = () => world.op.tokenRequests.map(({ at }) => at - startedAt)
-  const answer = async (result: Parameters<(typeof world.op.tokenRequests)[0]['answer']>[0]) => {
-    world.op.tokenRequests.at(-1)?.answer(result)
-    await settle()
-  }
+  const answer = (result: TokenAnswer) => world.answer(result)
 
   describe('wait() without a timeout, a look', () => {
     it('says how things stand without asking when that is not due (POLL-1)', async () => {
