@@ -6,10 +6,13 @@ import createDebug from 'debug'
 import type { RequestHandler } from 'express'
 import { createClient } from './client.ts'
 import type { ContextParts, RequestContext } from './express/context.ts'
+import { jwksHandler } from './express/jwks.ts'
 import { startCounter } from './express/limiter.ts'
+import { backchannelLogoutHandler } from './express/logout.ts'
 import { notificationHandler } from './express/notification.ts'
 import { type CibaOptions, type ResolvedOptions, resolveOptions } from './express/options.ts'
 import { router } from './express/router.ts'
+import { publishedKeys } from './protocol/published-keys.ts'
 
 const debug = createDebug('express-ciba')
 
@@ -38,7 +41,8 @@ export interface CibaMiddleware extends RequestHandler {
 
 /**
  * Middleware that signs people in by CIBA: gives every request its `req.ciba`, and serves `/ciba/start`,
- * `/ciba/poll`, `/ciba/cancel`, `/ciba/notification` and `/ciba/logout`. Needs express-session before it.
+ * `/ciba/poll`, `/ciba/cancel`, `/ciba/notification` and `/ciba/logout`, and more by the `routes` option. Needs
+ * express-session before it.
  *
  * The OP is not contacted before the first start, so an OP that is down does not keep the app from booting.
  *
@@ -54,9 +58,18 @@ export function ciba(options: CibaOptions = {}): CibaMiddleware {
     afterAuthentication: resolved.afterAuthentication,
     countStart: startCounter(resolved.startLimiters, client.pseudonymKey),
     longPollTimeoutMs: resolved.longPollTimeoutMs,
+    ...(resolved.idpLogout && {
+      atTheOp: { postLogoutRedirect: resolved.client.absolute(resolved.postLogoutRedirect) },
+    }),
   }
-  const notification = notificationHandler(flow)
-  const middleware = router({ ...parts, options: resolved, notification })
+  const { deliveryMode } = resolved.client.op
+  const notification = notificationHandler(flow, deliveryMode)
+  const withoutSession = {
+    notification,
+    jwks: jwksHandler(publishedKeys(resolved.client.op)),
+    backchannelLogout: backchannelLogoutHandler(client),
+  }
+  const middleware = router({ ...parts, options: resolved, withoutSession })
   announce(resolved)
   return Object.assign(middleware, { notification, close: () => client.close() })
 }
@@ -64,9 +77,10 @@ export function ciba(options: CibaOptions = {}): CibaMiddleware {
 let hasWarned = false
 
 function announce({ client, routes }: ResolvedOptions): void {
-  if (client.op.deliveryMode === 'ping' && client.baseURL && routes.notification !== false) {
+  const { deliveryMode } = client.op
+  if (deliveryMode !== 'poll' && routes.notification !== false) {
     // Both sides of what must fit together, to be seen in one line [CFG-5].
-    debug('the OP must ping %s%s', client.baseURL.href.replace(/\/$/, ''), routes.notification)
+    debug('the OP must %s %s', deliveryMode, client.absolute(routes.notification))
   }
   if (client.ownsStore && process.env['NODE_ENV'] === 'production' && !hasWarned) {
     hasWarned = true

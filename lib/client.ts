@@ -1,25 +1,45 @@
 /**
- * The CIBA client: options in, a running {@link Flow} out. Knows nothing of Express.
+ * The CIBA client: options in, a running {@link Flow} and what comes after it out. Knows nothing of Express.
  */
 
 import { systemClock } from './clock.ts'
 import { Flow } from './flow.ts'
+import type { Grant, TokenSet } from './grant.ts'
+import { Jobs } from './jobs.ts'
 import { deriveKeys } from './keys.ts'
 import { Ledger } from './ledger.ts'
+import { LogoutMarks } from './logout-marks.ts'
 import type { ResolvedClientOptions } from './options.ts'
+import { requireContext } from './profile.ts'
 import {
   type AuthenticationRequest,
   type CheckedRequest,
   checkAuthenticationRequest,
   type Hint,
 } from './protocol/authentication-request.ts'
+import { connect } from './protocol/connection.ts'
+import { endSessionURL, type LogoutToken, revoke, verifyLogoutToken } from './protocol/logout.ts'
 import { notificationTokens } from './protocol/notification.ts'
 import { createOp } from './protocol/op.ts'
+import { refresh } from './protocol/refresh.ts'
+import { fetchResource, fetchUserInfo, type UserInfo } from './protocol/resource.ts'
 import { recordSealer } from './record.ts'
+import { type Sealer, sealer } from './seal.ts'
+import { TokenKeeper } from './token-keeper.ts'
 
 /** A flow with its surroundings. */
 export interface CibaClient {
   readonly flow: Flow
+  /** Keeps tokens fresh. */
+  readonly keeper: TokenKeeper
+  /** What granted tokens are for, and how they end. */
+  readonly tokens: TokenUse
+  /** Makes tokens worthless at the OP; goes on although nobody waits. Never rejects. */
+  revoke(tokens: () => Promise<TokenSet>): Promise<void>
+  /** Whom the OP has logged out. */
+  readonly logoutMarks: LogoutMarks
+  /** Seals DPoP keys for the session [AUTH-7]. */
+  readonly keySealer: Sealer
   /** Checks `request` on top of the `authorizationParams` option; see {@link checkAuthenticationRequest}. */
   check(request: AuthenticationRequest): CheckedRequest
   /** Makes a name for a value that a limiter may store: it says nothing about the value, on no instance. */
@@ -28,10 +48,19 @@ export interface CibaClient {
   close(): Promise<void>
 }
 
+/** See the functions of the same names in `protocol/`. */
+export interface TokenUse {
+  fetch(grant: Grant, url: string | URL, init?: RequestInit): Promise<Response>
+  userInfo(grant: Grant): Promise<UserInfo>
+  endSessionURL(tokens: TokenSet, postLogoutRedirect: string | undefined): Promise<string | undefined>
+  verifyLogoutToken(token: string): Promise<LogoutToken>
+}
+
 export function createClient(options: ResolvedClientOptions): CibaClient {
-  const { store, tokenTimeoutMs } = options
+  const { store, tokenTimeoutMs, profile } = options
   const keys = deriveKeys(options.secrets)
-  const op = createOp(options.op)
+  const connection = connect(options.op)
+  const op = createOp(connection)
   const flow = new Flow({
     op,
     ledger: new Ledger(store, recordSealer(keys), systemClock),
@@ -41,19 +70,41 @@ export function createClient(options: ResolvedClientOptions): CibaClient {
     tokenTimeoutMs,
     keysTimeoutMs: options.op.timeoutMs,
   })
+  const keeper = new TokenKeeper({
+    refresh: (grant) => refresh(connection, grant, tokenTimeoutMs),
+    clock: systemClock,
+  })
+  const jobs = new Jobs()
   let closed: Promise<void> | undefined
   return {
     flow,
+    keeper,
+    tokens: {
+      fetch: (grant, url, init) => fetchResource(connection, grant, url, init, profile !== undefined),
+      userInfo: (grant) => fetchUserInfo(connection, grant),
+      endSessionURL: (tokens, redirect) => endSessionURL(connection, tokens, redirect),
+      verifyLogoutToken: (token) => verifyLogoutToken(connection, token),
+    },
+    revoke: (tokens) => jobs.run(async () => revoke(connection, await tokens())),
+    logoutMarks: new LogoutMarks(store, keys, options.op.issuer.href, systemClock),
+    keySealer: sealer(keys, 'dpop key'),
     check(request) {
       if (typeof request !== 'object' || request === null) return checkAuthenticationRequest(request)
       const given = Object.fromEntries(Object.entries(request).filter(([, value]) => value !== undefined))
-      return checkAuthenticationRequest({ ...options.authorizationParams, ...(given as unknown as Hint) })
+      const checked = checkAuthenticationRequest({
+        ...options.authorizationParams,
+        ...(given as unknown as Hint),
+      })
+      if (profile) requireContext(checked)
+      return checked
     },
     pseudonymKey: keys[0].pseudonym,
     close() {
       closed ??= (async () => {
         await flow.close()
-        await op.close()
+        await keeper.close()
+        await jobs.ended()
+        await connection.close()
         if (options.ownsStore) await store.close?.()
       })()
       return closed

@@ -10,6 +10,12 @@ export type CibaErrorCode =
   | 'ERR_CIBA_REQUEST_REFUSED'
   /** The guard asks for a signed-in session. */
   | 'ERR_CIBA_UNAUTHENTICATED'
+  /** The access token has expired and cannot be refreshed, or is not taken any more: sign in again. */
+  | 'ERR_CIBA_INVALID_TOKEN'
+  /** The guard asks for a stronger or fresher authentication (RFC 9470). */
+  | 'ERR_CIBA_INSUFFICIENT_AUTHENTICATION'
+  /** The guard asks for claims that this person does not have. */
+  | 'ERR_CIBA_FORBIDDEN'
   /** A browser called a state-changing route from another site. */
   | 'ERR_CIBA_CROSS_SITE_REQUEST'
   /** Unknown, purged, or started by another session: on purpose, nobody can tell which. */
@@ -42,6 +48,9 @@ const kinds: Readonly<Record<CibaErrorCode, { status: number; error: string; exp
   ERR_CIBA_INVALID_REQUEST: { status: 400, error: 'invalid_request' },
   ERR_CIBA_REQUEST_REFUSED: { status: 400, error: 'invalid_request' },
   ERR_CIBA_UNAUTHENTICATED: { status: 401, error: 'unauthenticated' },
+  ERR_CIBA_INVALID_TOKEN: { status: 401, error: 'invalid_token' },
+  ERR_CIBA_INSUFFICIENT_AUTHENTICATION: { status: 401, error: 'insufficient_user_authentication' },
+  ERR_CIBA_FORBIDDEN: { status: 403, error: 'forbidden' },
   ERR_CIBA_CROSS_SITE_REQUEST: { status: 403, error: 'cross_site_request' },
   ERR_CIBA_UNKNOWN_TRANSACTION: { status: 404, error: 'unknown_transaction' },
   ERR_CIBA_METHOD_NOT_ALLOWED: { status: 405, error: 'method_not_allowed' },

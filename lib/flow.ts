@@ -23,10 +23,12 @@ import { Jobs } from './jobs.ts'
 import type { Entry } from './ledger.ts'
 import type { CheckedRequest } from './protocol/authentication-request.ts'
 import { type NotificationTokens, parsePing } from './protocol/notification.ts'
+import { parsePush } from './protocol/push.ts'
 import { TokenRequester, type TokenRequesterParts } from './token-requester.ts'
 import {
   type CompleteTransaction,
   type DeliveryMode,
+  isOpen,
   newTransaction,
   shortId,
   type Transaction,
@@ -50,12 +52,14 @@ export interface StartOptions {
   readonly hideUnknownUser?: boolean
 }
 
-/** What a ping came to. */
+/** What a ping or a push came to. */
 export type Notified =
   /** Answer 204, then call `proceed`: the token request waits for it [PING-7]. */
   | { readonly verdict: 'accepted'; readonly proceed: () => unknown }
-  /** The token is genuine, the body is not a ping. */
+  /** The token is genuine, the body is not a ping, or in push mode not a push. */
   | { readonly verdict: 'malformed' }
+  /** The pushed tokens did not pass the checks, and nothing of them was kept [PUSH-9]. */
+  | { readonly verdict: 'invalid' }
   /** The token does not belong to this `auth_req_id`, or the transaction is no more. */
   | { readonly verdict: 'unauthorized' }
 
@@ -116,23 +120,46 @@ export class Flow {
     return this.#parts.notificationTokens.verify(authorization)
   }
 
-  /** Takes a ping whose token {@link verifyNotification} found genuine. Rejects when the store fails [PING-16]. */
+  /**
+   * Takes a ping, or in push mode a push, whose token {@link verifyNotification} found genuine. Rejects when the store
+   * fails [PING-16], or when the OP's keys for a push cannot be had.
+   */
   async notify(id: string, body: unknown): Promise<Notified> {
+    if (this.#parts.deliveryMode === 'push') return this.#jobs.run(() => this.#takePush(id, body))
     const { ledger } = this.#parts
     const authReqId = parsePing(body)
     if (authReqId === undefined) return { verdict: 'malformed' }
     const entry = await ledger.read(id)
-    const known = entry?.transaction.authReqId
-    if (!entry || (known !== undefined && !sameSecret(known, authReqId))) return { verdict: 'unauthorized' }
+    if (!entry || isForAnother(entry.transaction, authReqId)) return { verdict: 'unauthorized' }
     const holder = this.#newHolder()
     const applied = await ledger.apply(id, { type: 'pinged', authReqId, holder }, entry)
-    if (!applied) return { verdict: 'unauthorized' }
     // The acknowledgement may have overtaken us in turn, and it may have brought another id [PING-11].
-    const { authReqId: settled } = applied.transaction
-    if (settled !== undefined && !sameSecret(settled, authReqId)) return { verdict: 'unauthorized' }
+    if (!applied || isForAnother(applied.transaction, authReqId)) return { verdict: 'unauthorized' }
     debug('%s pinged%s', shortId(id), applied.changed ? '' : ', to no effect')
     const ready = applied.changed && applied.transaction.state === 'ready'
     return { verdict: 'accepted', proceed: () => ready && this.#pursuePing(id, holder) }
+  }
+
+  async #takePush(id: string, body: unknown): Promise<Notified> {
+    const { ledger, op } = this.#parts
+    const push = parsePush(body)
+    if (push === undefined) return { verdict: 'malformed' }
+    const { authReqId } = push
+    const accepted: Notified = { verdict: 'accepted', proceed: () => {} }
+    const entry = await ledger.read(id)
+    if (!entry || isForAnother(entry.transaction, authReqId)) return { verdict: 'unauthorized' }
+    // The first one won, or nobody waits any more [PUSH-9].
+    if (!isOpen(entry.transaction)) return accepted
+    const outcome = await op.processPush(push, entry.transaction.expectations)
+    if (outcome.type === 'invalid') return { verdict: 'invalid' }
+    if (outcome.type === 'unavailable') {
+      const { cause } = outcome
+      throw new CibaError('ERR_CIBA_OP_UNREACHABLE', "the OP's keys cannot be had", { cause })
+    }
+    const applied = await ledger.insist(id, { type: 'pushed', authReqId, outcome }, recordPatienceMs, entry)
+    if (!applied || isForAnother(applied.transaction, authReqId)) return { verdict: 'unauthorized' }
+    debug('%s pushed: %s%s', shortId(id), outcome.type, applied.changed ? '' : ', to no effect')
+    return accepted
   }
 
   /** See {@link Delivery.claim}. */
@@ -158,15 +185,15 @@ export class Flow {
 
   async #start(request: CheckedRequest, { owner, hideUnknownUser }: StartOptions): Promise<Transaction> {
     const { op, ledger, clock, deliveryMode, notificationTokens } = this.#parts
-    await op.prepare(request)
+    const { dpopKey } = await op.prepare(request)
     const id = randomBytes(16).toString('base64url')
     const sentAt = clock.now()
     const expectations = { ...request.expectations, requestedAt: sentAt }
     const { bindingMessage } = request
     const created = await ledger.create(
-      newTransaction({ id, owner, deliveryMode, expectations, bindingMessage }, sentAt),
+      newTransaction({ id, owner, deliveryMode, expectations, bindingMessage, dpopKey }, sentAt),
     )
-    const token = deliveryMode === 'ping' ? notificationTokens.issue(id) : undefined
+    const token = deliveryMode === 'poll' ? undefined : notificationTokens.issue(id)
     let event: TransactionEvent
     try {
       event = await this.#authenticate(request, token, sentAt, hideUnknownUser === true)
@@ -189,7 +216,7 @@ export class Flow {
     hideUnknownUser: boolean,
   ): Promise<TransactionEvent> {
     const { op, clock } = this.#parts
-    const requestedExpiry = request.parameters['requested_expiry']
+    const requestedExpiry = request.parameters['requested_expiry'] as string | undefined
     try {
       const acknowledgement = await op.authenticate(request, token)
       const { expiresIn, interval } = acknowledgement
@@ -222,4 +249,9 @@ export class Flow {
     this.#holders += 1
     return `${this.#name}.${this.#holders}`
   }
+}
+
+/** Before the acknowledgement any `auth_req_id` may be the one [PING-3, PING-11]. */
+function isForAnother({ authReqId: known }: Transaction, authReqId: string): boolean {
+  return known !== undefined && !sameSecret(known, authReqId)
 }

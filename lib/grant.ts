@@ -36,15 +36,31 @@ export interface TokenSet {
   readonly expiresAt?: number
   /** Space-separated; what was asked for when the OP did not say (RFC 6749 §5.1). */
   readonly scope: string
-  /** The signed JWT. */
+  /** The signed JWT, also where it came encrypted. */
   readonly idToken: string
   readonly refreshToken?: string
+  /**
+   * What was granted of the request's `authorizationDetails`, in the OP's words; absent when the OP did not say
+   * (RFC 9396 §7) [TOK-20].
+   */
+  readonly authorizationDetails?: readonly AuthorizationDetail[]
 }
+
+/** One element of `authorization_details` (RFC 9396 §2). */
+export interface AuthorizationDetail {
+  readonly type: string
+  readonly [member: string]: JsonValue | undefined
+}
+
+/** A private key as a JWK (RFC 7517). */
+export type PrivateJwk = Readonly<Record<string, unknown>>
 
 /** The outcome of an approved authentication request. */
 export interface Grant {
   readonly claims: IdTokenClaims
   readonly tokens: TokenSet
+  /** The private JWK that the tokens are bound to, where each transaction has its own [AUTH-7]. */
+  readonly dpopKey?: PrivateJwk
 }
 
 /** What the token response has to live up to, because the authentication request asked for it. */
@@ -56,4 +72,10 @@ export interface Expectations {
   /** Seconds since the person last authenticated [TOK-16]. */
   readonly maxAge?: number
   readonly expectedSubject?: string
+  /** Sent again with the token request (RFC 8707 §2.2) [REQ-11]. */
+  readonly resource?: readonly string[]
+  /** The types of `authorization_details`: others must not be granted [TOK-20]. */
+  readonly authorizationTypes?: readonly string[]
+  /** Sent by an ecosystem that has one [TOK-17]. */
+  readonly nonce?: string
 }

@@ -3,14 +3,17 @@
  */
 
 export { type CibaMiddleware, ciba } from './ciba.ts'
+export { type CibaClientMetadata, cibaClientMetadata } from './client-metadata.ts'
+export type { CibaClientOptions } from './client-options.ts'
 export { CibaError, type CibaErrorCode, type CibaErrorDetails, RequestRefusedError } from './errors.ts'
 export type {
+  LogoutResult,
   PendingStatus,
   RequestContext,
   StartedTransaction,
   TransactionStatus,
 } from './express/context.ts'
-export { requireCiba } from './express/guard.ts'
+export { type CibaRequirements, requireCiba } from './express/guard.ts'
 export type {
   AuthenticationResult,
   CibaOptions,
@@ -19,19 +22,21 @@ export type {
   StartLimiters,
 } from './express/options.ts'
 export type { CibaSession, Login } from './express/session.ts'
-export type { IdTokenClaims, JsonValue, TokenSet } from './grant.ts'
-export type { CibaClientOptions } from './options.ts'
+export type { AuthorizationDetail, IdTokenClaims, JsonValue, TokenSet } from './grant.ts'
 export type {
   AuthenticationRequest,
   AuthenticationRequestParameters,
   Hint,
 } from './protocol/authentication-request.ts'
+export type { PrivateKeyInput, PrivateKeyMaterial, PublicJwk } from './protocol/client-keys.ts'
 export type { IdTokenExpectations } from './protocol/id-token.ts'
+export type { ClientAuthMethod, ValidateIdTokenClaims } from './protocol/registration.ts'
+export type { UserInfo } from './protocol/resource.ts'
 export {
   type ProcessGrantResponseOptions,
   processBackchannelAuthenticationGrantResponse,
 } from './protocol/token-response.ts'
-export type { CustomFetch, CustomFetchInit } from './protocol/transport.ts'
+export type { ClientCertificate, CustomFetch, CustomFetchInit } from './protocol/transport.ts'
 export type { StoredRecord, TransactionStore } from './store.ts'
 export { MemoryTransactionStore, type MemoryTransactionStoreOptions } from './stores/memory.ts'
 export type { DeliveryMode } from './transaction.ts'

@@ -30,6 +30,16 @@ export function checkSecretOption<Value>(
   return parsed
 }
 
+/** Options beat the environment; `null` is a wrong option, not an absent one. */
+export function either(option: unknown, variable: string | undefined): unknown {
+  return option === undefined ? variable : option
+}
+
+/** What to throw where an option is absent that may also come from the environment. */
+export function missing(option: string, variable: string, why: string): TypeError {
+  return invalidOption(option, `(or the environment variable ${variable}) is required: ${why}`)
+}
+
 /** Refuses names that nobody knows, with the nearest known one. */
 export function refuseUnknownOptions(given: object, known: readonly string[], prefix = ''): void {
   for (const name of Object.keys(given)) {
@@ -79,8 +89,11 @@ export function alternatives(values: readonly string[]): string {
 }
 
 function shown(value: unknown): string {
-  // What stands before an @ may be a password.
-  if (typeof value === 'string') return value.includes('@') ? 'a string with an @' : JSON.stringify(value)
+  if (typeof value === 'string') {
+    // What stands before an @ may be a password; and a key may be given where its algorithm belongs.
+    if (value.includes('PRIVATE KEY')) return 'a key'
+    return value.includes('@') ? 'a string with an @' : JSON.stringify(value)
+  }
   if (typeof value === 'number' || typeof value === 'boolean' || value === null) return String(value)
   return Array.isArray(value) ? 'an array' : typeof value
 }

@@ -2,8 +2,8 @@
  * Transaction to stored record: what a store gets to see of it. Knows nothing of how records are kept.
  */
 
-import { CompactEncrypt, compactDecrypt } from 'jose'
 import type { KeyRing } from './keys.ts'
+import { sealer } from './seal.ts'
 import type { StoredRecord } from './store.ts'
 import type { Transaction } from './transaction.ts'
 
@@ -18,17 +18,15 @@ export interface RecordSealer {
   open(record: StoredRecord): Promise<Transaction>
 }
 
-/** Records are compact JWEs (`dir`, A256GCM): tokens and `auth_req_id` never rest in the clear [SEC-9]. */
+/** Tokens and `auth_req_id` never rest in the clear [SEC-9]. */
 export function recordSealer(keys: KeyRing): RecordSealer {
   // A store that hands back the object it was given, as the memory store does, saves the decryption.
   const opened = new WeakMap<StoredRecord, Transaction>()
-  const [{ keyId, sealing }] = keys
-  const header = { alg: 'dir', enc: 'A256GCM', kid: keyId }
+  const { seal, open } = sealer(keys, 'transaction')
 
   return {
     async seal(transaction, version) {
-      const text = new TextEncoder().encode(JSON.stringify(transaction))
-      const data = await new CompactEncrypt(text).setProtectedHeader(header).encrypt(sealing)
+      const data = await seal(JSON.stringify(transaction))
       const purgeAt = transaction.expiresAt + retentionMs
       const record = Object.freeze({ id: transaction.id, version, purgeAt, data })
       opened.set(record, transaction)
@@ -38,16 +36,7 @@ export function recordSealer(keys: KeyRing): RecordSealer {
     async open(record) {
       const known = opened.get(record)
       if (known) return known
-      const { plaintext } = await compactDecrypt(
-        record.data,
-        ({ kid }) => {
-          const match = keys.find((candidate) => candidate.keyId === kid)
-          if (!match) throw new Error('the record was sealed with a secret that is not configured')
-          return match.sealing
-        },
-        { keyManagementAlgorithms: ['dir'], contentEncryptionAlgorithms: ['A256GCM'] },
-      )
-      const transaction = JSON.parse(new TextDecoder().decode(plaintext)) as Transaction
+      const transaction = JSON.parse(await open(record.data)) as Transaction
       // Whoever can write to the store must not be able to pass one person's record off as another's.
       if (transaction.id !== record.id) throw new Error('the record belongs to another transaction')
       opened.set(record, transaction)

@@ -74,13 +74,14 @@ export class TokenRequester {
   async #ask({ transaction }: Entry, holder: string, timeoutMs: number): Promise<TransactionEvent> {
     const { op, clock, decoys } = this.#parts
     const { authReqId, expectations } = transaction
+    const dpopKey = isOpen(transaction) ? transaction.dpopKey : undefined
     const askedAt = clock.now()
     if (isOpen(transaction) && transaction.hidden) {
       await new Doorbell().sleepUntil(askedAt + decoys.tokenRequestMs(), clock)
       return { type: 'stillPending', holder }
     }
     if (authReqId === undefined || timeoutMs <= 0) return { type: 'unanswered', sent: false, holder }
-    const answer = await op.requestTokens(authReqId, expectations, timeoutMs)
+    const answer = await op.requestTokens({ authReqId, expectations, dpopKey }, timeoutMs)
     if (answer.type === 'stillPending') decoys.rememberTokenRequest(clock.now() - askedAt)
     return { ...answer, holder }
   }

@@ -13,10 +13,10 @@
  *   undelivered ──▶ delivered | refused
  */
 
-import type { Expectations, Grant } from './grant.ts'
+import type { Expectations, Grant, PrivateJwk } from './grant.ts'
 
 /** How the OP delivers the result, as registered for this client (CIBA Core §5). */
-export type DeliveryMode = 'poll' | 'ping'
+export type DeliveryMode = 'poll' | 'ping' | 'push'
 
 /** The exclusive right to do something until an instant; a crashed holder delays, but never blocks. */
 export interface Lease {
@@ -52,6 +52,8 @@ interface Open extends Base {
   readonly answerLost: boolean
   /** When a ping last skipped the interval: at most once per interval [PING-10]. */
   readonly lastPingAt?: number
+  /** The private key that the tokens will be bound to [AUTH-7]. */
+  readonly dpopKey?: PrivateJwk
   /** The OP knows no such person: everything goes on as if it did, but the OP is never asked [ERR-5]. */
   readonly hidden?: true
 }
@@ -61,6 +63,8 @@ export interface PendingTransaction extends Open {
   readonly state: 'pending'
   /** The `auth_req_id` of a ping that came before the acknowledgement. */
   readonly earlyPing?: string
+  /** A push that came before the acknowledgement [PUSH-2]. */
+  readonly earlyPush?: { readonly authReqId: string; readonly outcome: PushOutcome }
 }
 
 /** A ping came: the OP may be asked at once, whatever the interval says (CIBA Core §10.1). */
@@ -89,6 +93,11 @@ export interface EndedTransaction extends Base {
 
 export type Transaction = PendingTransaction | ReadyTransaction | CompleteTransaction | EndedTransaction
 
+/** How a push ends a transaction. */
+export type PushOutcome =
+  | { readonly type: 'granted'; readonly grant: Grant }
+  | { readonly type: 'denied' | 'expired' | 'failed'; readonly error: string }
+
 /** What can happen to a transaction. `holder` says who reports: only the lease's holder is believed. */
 export type TransactionEvent =
   | {
@@ -108,6 +117,8 @@ export type TransactionEvent =
   /** The OP refused the authentication request, or it failed: there is nothing to wait for. */
   | { readonly type: 'notStarted'; readonly error: string }
   | { readonly type: 'pinged'; readonly authReqId: string; readonly holder: string }
+  /** The OP pushed tokens that passed every check, or an error; the first push wins [PUSH-9]. */
+  | { readonly type: 'pushed'; readonly authReqId: string; readonly outcome: PushOutcome }
   /** The answer to the ping has left. */
   | { readonly type: 'answeredPing'; readonly holder: string }
   | { readonly type: 'leased'; readonly holder: string; readonly until: number }
@@ -135,6 +146,8 @@ export type NextStep =
   | { readonly do: 'expire' }
   | { readonly do: 'stop' }
 
+/** A push that the OP sends in the last moment is on its way for a while. */
+export const pushGraceMs = 10_000
 /** Until the acknowledgement says how long the request lives. */
 const provisionalLifeMs = 300_000
 
@@ -142,10 +155,11 @@ const provisionalLifeMs = 300_000
 export function newTransaction(
   from: Pick<Base, 'id' | 'owner' | 'deliveryMode' | 'expectations'> & {
     bindingMessage?: string | undefined
+    dpopKey?: PrivateJwk | undefined
   },
   now: number,
 ): PendingTransaction {
-  const { id, owner, deliveryMode, expectations, bindingMessage } = from
+  const { id, owner, deliveryMode, expectations, bindingMessage, dpopKey } = from
   return {
     state: 'pending',
     id,
@@ -153,6 +167,7 @@ export function newTransaction(
     deliveryMode,
     expectations,
     ...(bindingMessage === undefined ? {} : { bindingMessage }),
+    ...(dpopKey === undefined ? {} : { dpopKey }),
     expiresAt: now + provisionalLifeMs,
     interval: 1,
     nextTokenRequestAt: now + provisionalLifeMs,
@@ -177,6 +192,11 @@ export function isOpen(transaction: Transaction): transaction is PendingTransact
 export function nextStep(transaction: Transaction, now: number, holder?: string): NextStep {
   if (!isOpen(transaction)) return { do: 'stop' }
   const { lease, expiresAt } = transaction
+  if (transaction.deliveryMode === 'push') {
+    // The token endpoint is never asked [PUSH-8].
+    const until = expiresAt + pushGraceMs
+    return now >= until ? { do: 'expire' } : { do: 'wait', until }
+  }
   // The request in flight may still bring the tokens after the deadline: nothing granted is lost.
   if (isHeld(lease, now)) return { do: 'wait', until: lease.until }
   if (now >= expiresAt) return { do: 'expire' }

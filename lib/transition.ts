@@ -10,6 +10,7 @@ import {
   isOpen,
   nextStep,
   type PendingTransaction,
+  type PushOutcome,
   type ReadyTransaction,
   type Transaction,
   type TransactionEvent,
@@ -46,6 +47,8 @@ export function transition(
       return start(transaction, event, now)
     case 'pinged':
       return ping(transaction, event, now)
+    case 'pushed':
+      return push(transaction, event)
     case 'answeredPing': {
       if (transaction.state !== 'ready' || transaction.hold?.holder !== event.holder) return undefined
       const { hold: _, ...rest } = transaction
@@ -59,7 +62,7 @@ export function transition(
     }
     case 'granted':
       // Believed from anyone: tokens that were granted are kept, even from an overdue request.
-      return { ...base(transaction), state: 'complete', delivery: 'undelivered', grant: event.grant }
+      return concluded(transaction, event)
     case 'timedOut':
       if (nextStep(transaction, now).do !== 'expire') return undefined
       return ended(transaction, 'expired', 'expired_token')
@@ -90,7 +93,7 @@ function start(
 ): Transaction | undefined {
   if (transaction.state === 'ready' || transaction.authReqId !== undefined || transaction.hidden)
     return undefined
-  const { earlyPing, ...rest } = transaction
+  const { earlyPing, earlyPush, ...rest } = transaction
   if (event.type === 'notStarted') return { ...ended(transaction, 'failed', event.error), expiresAt: now }
   const { interval } = event
   // Counted from the sending, so that it never overshoots the OP's own deadline [ACK-7].
@@ -101,7 +104,8 @@ function start(
   const open = { ...rest, interval, expiresAt, nextTokenRequestAt }
   if (event.type === 'hidden') return { ...open, hidden: true }
   const { authReqId } = event
-  // An early ping for another auth_req_id was not for this request [PING-11].
+  // An early ping or push for another auth_req_id was not for this request [PING-11].
+  if (earlyPush?.authReqId === authReqId) return concluded({ ...open, authReqId }, earlyPush.outcome)
   if (earlyPing === authReqId) return { ...open, authReqId, state: 'ready', lastPingAt: now }
   return { ...open, authReqId }
 }
@@ -122,6 +126,22 @@ function ping(
   if (lastPingAt !== undefined && now - lastPingAt < interval * 1000) return undefined
   const hold = { holder: event.holder, until: now + pingHoldMs }
   return { ...transaction, state: 'ready', lastPingAt: now, hold }
+}
+
+function push(
+  transaction: PendingTransaction | ReadyTransaction,
+  { authReqId, outcome }: EventOf<'pushed'>,
+): Transaction | undefined {
+  if (transaction.state === 'pending' && transaction.authReqId === undefined) {
+    if (transaction.hidden || transaction.earlyPush?.authReqId === authReqId) return undefined
+    return { ...transaction, earlyPush: { authReqId, outcome } }
+  }
+  return transaction.authReqId === authReqId ? concluded(transaction, outcome) : undefined
+}
+
+function concluded(transaction: Base, outcome: PushOutcome): Transaction {
+  if (outcome.type !== 'granted') return ended(transaction, outcome.type, outcome.error)
+  return { ...base(transaction), state: 'complete', delivery: 'undelivered', grant: outcome.grant }
 }
 
 function answer(

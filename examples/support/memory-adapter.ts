@@ -5,10 +5,12 @@
  */
 import type { Adapter, AdapterFactory, AdapterPayload } from 'oidc-provider'
 
-/** oidc-provider asks once per model, and every answer has a storage of its own: OPs in one process never mix. */
+/** Every call has storages of its own, one for each model: OPs in one process never mix. */
 export function memoryAdapter(): AdapterFactory {
-  return (): Adapter => {
-    const entries = new Map<string, AdapterPayload>()
+  const storages = new Map<string, Map<string, AdapterPayload>>()
+  return (model): Adapter => {
+    const entries = storages.get(model) ?? new Map<string, AdapterPayload>()
+    storages.set(model, entries)
 
     async function findBy(property: 'uid' | 'userCode', value: string): Promise<AdapterPayload | undefined> {
       for (const payload of entries.values()) if (payload[property] === value) return payload

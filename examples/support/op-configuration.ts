@@ -37,16 +37,25 @@ export interface OpConfigurationOptions {
   accounts: readonly string[]
   /** Seconds until a request expires, unless the client asks for less or more with `requested_expiry`. */
   expiresIn: number
+  /** What signs. @default fresh ones for RS256, ES256 and EdDSA */
+  keys?: JWK[]
+}
+
+/** What oidc-provider leaves to whoever runs it. */
+export interface OpHooks {
   /** Awaited before the acknowledgement is sent. */
   trigger(ctx: KoaContextWithOIDC, request: BackchannelAuthenticationRequest): Promise<void>
-  /** Delivers a ping to an http URL. */
-  ping(url: URL, init: RequestInit): Promise<Response>
+  /** Asks something of a client, at an http URL: delivers a ping, for example. */
+  callClient(url: URL, init: RequestInit): Promise<Response>
 }
 
 const CIBA_GRANT = 'urn:openid:params:grant-type:ciba'
 const HOUR = 3600
 
-export async function opConfiguration(options: OpConfigurationOptions): Promise<Configuration> {
+export async function opConfiguration(
+  options: OpConfigurationOptions,
+  hooks: OpHooks,
+): Promise<Configuration> {
   return {
     adapter: memoryAdapter(),
     acrValues: ['urn:example:loa:1', 'urn:example:loa:2'],
@@ -60,7 +69,7 @@ export async function opConfiguration(options: OpConfigurationOptions): Promise<
     clients: options.clients.map(metadataOf),
     enabledJWA: { idTokenSigningAlgValues: ['RS256', 'ES256', 'EdDSA'] },
     features: {
-      ciba: cibaFeature(options),
+      ciba: cibaFeature(options.accounts, hooks.trigger),
       devInteractions: { enabled: false },
       resourceIndicators: { enabled: false },
       revocation: { enabled: true },
@@ -71,7 +80,7 @@ export async function opConfiguration(options: OpConfigurationOptions): Promise<
       const target = new URL(String(url))
       target.protocol = 'http:'
       const { dispatcher: _, ...rest } = init
-      return options.ping(target, rest)
+      return hooks.callClient(target, rest)
     },
     findAccount(_ctx, accountId) {
       if (!options.accounts.includes(accountId)) return undefined
@@ -79,7 +88,7 @@ export async function opConfiguration(options: OpConfigurationOptions): Promise<
       const claims = { sub: accountId, name, email: `${accountId}@example.com`, email_verified: true }
       return { accountId, claims: () => claims }
     },
-    jwks: { keys: await signingKeys() },
+    jwks: { keys: options.keys ?? (await signingKeys()) },
     scopes: ['openid', 'offline_access'],
     ttl: {
       AccessToken: HOUR,
@@ -94,10 +103,10 @@ export async function opConfiguration(options: OpConfigurationOptions): Promise<
   }
 }
 
-function cibaFeature({
-  accounts,
-  trigger,
-}: OpConfigurationOptions): NonNullable<Configuration['features']>['ciba'] {
+function cibaFeature(
+  accounts: readonly string[],
+  trigger: OpHooks['trigger'],
+): NonNullable<Configuration['features']>['ciba'] {
   return {
     enabled: true,
     deliveryModes: ['poll', 'ping'],
@@ -134,11 +143,16 @@ function metadataOf(client: OpClient): ClientMetadata {
   }
   if (client.deliveryMode === 'ping') {
     if (!client.notificationEndpoint) throw new TypeError(`${client.clientId} needs a notificationEndpoint`)
-    const endpoint = new URL(client.notificationEndpoint)
-    endpoint.protocol = 'https:'
-    metadata.backchannel_client_notification_endpoint = endpoint.href
+    metadata.backchannel_client_notification_endpoint = asHttps(client.notificationEndpoint)
   }
   return metadata
+}
+
+/** How an http URL on loopback is registered where oidc-provider wants https. */
+export function asHttps(url: string): string {
+  const registered = new URL(url)
+  registered.protocol = 'https:'
+  return registered.href
 }
 
 async function signingKeys(): Promise<JWK[]> {

@@ -14,6 +14,8 @@ const mediaTypes: Record<BodyType, string> = {
   form: 'application/x-www-form-urlencoded',
 }
 const largestBodyBytes = 16 * 1024
+/** Tokens may be long, above all encrypted ones. */
+export const largestPushBytes: number = 64 * 1024
 
 /**
  * The parsed body, an object.
@@ -21,9 +23,13 @@ const largestBodyBytes = 16 * 1024
  * Rejects with a {@link CibaError}: 413 `ERR_CIBA_BODY_TOO_LARGE`, 415 `ERR_CIBA_UNSUPPORTED_MEDIA_TYPE`, 400
  * `ERR_CIBA_INVALID_REQUEST`.
  */
-export async function readBody(req: Request, types: readonly BodyType[]): Promise<Record<string, unknown>> {
+export async function readBody(
+  req: Request,
+  types: readonly BodyType[],
+  mostBytes: number = largestBodyBytes,
+): Promise<Record<string, unknown>> {
   const said = req.headers['content-length']
-  if (Number(said ?? 0) > largestBodyBytes) throw tooLarge()
+  if (Number(said ?? 0) > mostBytes) throw tooLarge(mostBytes)
   const parsed: unknown = req.body
   const isConsumed = req.readableDidRead || req.readableEnded
   // body-parser 1 leaves an empty object where it did not read anything.
@@ -31,11 +37,11 @@ export async function readBody(req: Request, types: readonly BodyType[]): Promis
   const type = mediaTypeOf(req, types)
   if (isParsed && !isText(parsed)) {
     // Of a body in chunks nobody knows the size any more.
-    if (said === undefined && JSON.stringify(parsed ?? {}).length > largestBodyBytes) throw tooLarge()
+    if (said === undefined && JSON.stringify(parsed ?? {}).length > mostBytes) throw tooLarge(mostBytes)
     return asObject(parsed ?? {})
   }
-  const bytes = isParsed ? Buffer.from(parsed as string | Buffer) : await readBytes(req)
-  if (bytes.length > largestBodyBytes) throw tooLarge()
+  const bytes = isParsed ? Buffer.from(parsed as string | Buffer) : await readBytes(req, mostBytes)
+  if (bytes.length > mostBytes) throw tooLarge(mostBytes)
   if (bytes.length === 0) return {}
   if (type === undefined) throw unsupported(types)
   return parse(bytes, type)
@@ -58,7 +64,7 @@ function mediaTypeOf({ headers }: Request, types: readonly BodyType[]): BodyType
   return type
 }
 
-async function readBytes(req: Request): Promise<Buffer> {
+async function readBytes(req: Request, mostBytes: number): Promise<Buffer> {
   const chunks: Buffer[] = []
   let length = 0
   // Not for await: leaving that early destroys the socket, and with it the answer.
@@ -66,12 +72,12 @@ async function readBytes(req: Request): Promise<Buffer> {
     const brokenOff = () => reject(new CibaError('ERR_CIBA_INVALID_REQUEST', 'the request broke off'))
     const take = (chunk: Buffer) => {
       length += chunk.length
-      if (length <= largestBodyBytes) {
+      if (length <= mostBytes) {
         chunks.push(chunk)
         return
       }
       req.off('data', take)
-      reject(tooLarge())
+      reject(tooLarge(mostBytes))
     }
     req.on('data', take).once('end', resolve).once('error', brokenOff).once('close', brokenOff)
   })
@@ -111,8 +117,8 @@ function isEmptyObject(value: unknown): boolean {
   )
 }
 
-function tooLarge(): CibaError {
-  return new CibaError('ERR_CIBA_BODY_TOO_LARGE', `the body is larger than ${largestBodyBytes} bytes`)
+function tooLarge(mostBytes: number): CibaError {
+  return new CibaError('ERR_CIBA_BODY_TOO_LARGE', `the body is larger than ${mostBytes} bytes`)
 }
 
 function unsupported(types: readonly BodyType[]): CibaError {

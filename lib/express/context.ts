@@ -7,10 +7,12 @@ import type { CibaClient } from '../client.ts'
 import { CibaError } from '../errors.ts'
 import type { IdTokenClaims, TokenSet } from '../grant.ts'
 import type { AuthenticationRequest } from '../protocol/authentication-request.ts'
+import type { UserInfo } from '../protocol/resource.ts'
 import { isOpen, type Transaction } from '../transaction.ts'
 import type { CountStart } from './limiter.ts'
 import { type LoginParts, pollForLogin } from './login.ts'
-import { becomeOwner, loginOf, ownerOf, ownerToBe, signOut } from './session.ts'
+import { becomeOwner, loginOf, ownerOf, ownerToBe } from './session.ts'
+import { freshGrant, logout, userInfo } from './tokens.ts'
 
 /** A transaction that waits for the person. */
 export interface PendingStatus {
@@ -40,11 +42,19 @@ export type TransactionStatus =
       readonly error: string
     }
 
+/** What is left to do after a logout. */
+export interface LogoutResult {
+  /** Where the browser ends its session at the OP: with the option `idpLogout`, if the OP has such a place. */
+  readonly endSessionURL?: string
+}
+
 /** What {@link RequestContext} needs. */
 export interface ContextParts extends LoginParts {
   readonly client: CibaClient
   readonly countStart: CountStart
   readonly longPollTimeoutMs: number
+  /** Where the OP sends browsers back to after a logout there; absent: they are not sent there. */
+  readonly atTheOp?: { readonly postLogoutRedirect: string | undefined }
 }
 
 /** `req.ciba`. */
@@ -104,9 +114,48 @@ export class RequestContext {
     if (!found) throw unknownTransaction()
   }
 
-  /** Ends the session, with all that is in it. The person stays signed in at the OP. */
-  async logout(): Promise<void> {
-    await signOut(this.#req)
+  /**
+   * The access token of whoever is signed in; refreshed when it lasts for less than a minute, once for all concurrent
+   * callers. What goes wrong with that does not matter as long as the old one is valid.
+   *
+   * Rejects with a {@link CibaError}: 401 `ERR_CIBA_UNAUTHENTICATED` when nobody is signed in, 401 `ERR_CIBA_INVALID_TOKEN`
+   * when the person has to sign in again, 503 `ERR_CIBA_OP_UNREACHABLE` or 502 `ERR_CIBA_OP_FAILED`.
+   */
+  async getAccessToken(): Promise<string> {
+    return (await freshGrant(this.#parts.client, this.#req)).tokens.accessToken
+  }
+
+  /**
+   * As the global `fetch`, with the access token: as Bearer or, with the `dpop` option, as DPoP (RFC 6750 §2.1, RFC 9449 §7),
+   * and with the client certificate of the `mtls` option. Redirects come back as they are; there is no timeout but that
+   * of `init.signal`.
+   *
+   * Rejects as {@link getAccessToken} and `fetch` do, and with a `TypeError` for anything but an https URL.
+   */
+  async fetch(url: string | URL, init?: RequestInit): Promise<globalThis.Response> {
+    const { client } = this.#parts
+    return client.tokens.fetch(await freshGrant(client, this.#req, init?.signal), url, init)
+  }
+
+  /**
+   * What the OP's UserInfo endpoint says of whoever is signed in (OpenID Connect Core §5.3): JSON, or a signed JWT. It is
+   * about the same `sub`.
+   *
+   * Rejects as {@link getAccessToken} does.
+   */
+  async fetchUserInfo(): Promise<UserInfo> {
+    return userInfo(this.#parts.client, this.#req)
+  }
+
+  /**
+   * Ends the session, with all that is in it, and revokes its tokens where the OP has a revocation endpoint (RFC 7009);
+   * waits no more than three seconds for that. The person stays signed in at the OP, unless `idpLogout` is set and the browser is
+   * sent to `endSessionURL`.
+   */
+  async logout(): Promise<LogoutResult> {
+    const { client, atTheOp } = this.#parts
+    const endSessionURL = await logout(client, this.#req, atTheOp)
+    return endSessionURL === undefined ? {} : { endSessionURL }
   }
 }
 

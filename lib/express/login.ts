@@ -5,13 +5,14 @@
 
 import createDebug from 'debug'
 import type { Request, Response } from 'express'
+import type { CibaClient } from '../client.ts'
 import type { Claim } from '../delivery.ts'
 import { CibaError } from '../errors.ts'
 import type { Flow } from '../flow.ts'
 import type { Transaction } from '../transaction.ts'
 import { clientErrorStatus } from './answers.ts'
 import type { AuthenticationResult, ResolvedOptions } from './options.ts'
-import { freezeSession, loginOf, type Move, moveLogin, ownerOf } from './session.ts'
+import { freezeSession, type Login, loginOf, type Move, moveLogin, ownerOf } from './session.ts'
 
 const debug = createDebug('express-ciba:login')
 
@@ -23,6 +24,7 @@ export type Standing =
 
 /** What {@link pollForLogin} needs. */
 export interface LoginParts {
+  readonly client: Pick<CibaClient, 'keySealer'>
   readonly flow: Flow
   readonly afterAuthentication: ResolvedOptions['afterAuthentication']
 }
@@ -91,18 +93,20 @@ function standing(req: Request, transaction: Transaction): Standing {
 const loginRefused: Standing = { status: 'failed', error: 'login_refused' }
 
 async function deliver(
-  { afterAuthentication }: LoginParts,
+  { client, afterAuthentication }: LoginParts,
   req: Request,
   res: Response,
   id: string,
   claim: Claim,
   hasWaited: boolean,
 ): Promise<Standing | undefined> {
-  const { claims: user, tokens } = claim.grant
+  const { claims: user, tokens, dpopKey } = claim.grant
   const result: AuthenticationResult = { transaction: id, user, tokens }
+  const sealed = dpopKey && { dpopKey: await client.keySealer.seal(JSON.stringify(dpopKey)) }
+  const login: Login = { ...result, at: Date.now(), ...sealed }
   let move: Move | undefined
   try {
-    move = await moveLogin(req, result, hasWaited, async () => {
+    move = await moveLogin(req, login, hasWaited, async () => {
       await afterAuthentication?.(req, result)
       if (await claim.renew()) return
       throw new CibaError('ERR_CIBA_STORE_FAILED', 'signing in took too long, another answer has taken over')

@@ -1,17 +1,19 @@
 /**
- * The client notification endpoint (CIBA Core §9, §10.2), where the OP pings. Needs no session, sets no cookie,
- * never redirects [PING-6].
+ * The client notification endpoint (CIBA Core §9, §10.2, §10.3), where the OP pings or pushes. Needs no session, sets no
+ * cookie, never redirects [PING-6].
  */
 
 import type { NextFunction, Request, RequestHandler, Response } from 'express'
 import { CibaError } from '../errors.ts'
-import type { Flow } from '../flow.ts'
-import { sendEmpty, sendError } from './answers.ts'
-import { readBody } from './body.ts'
+import type { Flow, Notified } from '../flow.ts'
+import type { DeliveryMode } from '../transaction.ts'
+import { sendEmpty, sendError, sendJson } from './answers.ts'
+import { largestPushBytes, readBody } from './body.ts'
 import { freezeSession } from './session.ts'
 
 /** Checks in the order of PING-15, except that a token is verified before anything is read [SEC-13]. */
-export function notificationHandler(flow: Flow): RequestHandler {
+export function notificationHandler(flow: Flow, deliveryMode: DeliveryMode): RequestHandler {
+  const isPush = deliveryMode === 'push'
   return async function cibaNotification(req: Request, res: Response, next: NextFunction): Promise<void> {
     // express-session may have run already: it must add no cookie to this answer.
     freezeSession(req)
@@ -26,20 +28,30 @@ export function notificationHandler(flow: Flow): RequestHandler {
         refuse(res)
         return
       }
-      const body = await readBody(req, ['json'])
-      const notified = await flow.notify(id, body)
-      if (notified.verdict === 'unauthorized') refuse(res)
-      else if (notified.verdict === 'malformed') {
-        throw new CibaError('ERR_CIBA_INVALID_REQUEST', '"auth_req_id" must be a non-empty string')
-      } else {
-        // The OP counts itself answered only now, and may refuse a token request that comes earlier [PING-7].
-        if (res.closed) notified.proceed()
-        else res.once('close', notified.proceed)
-        sendEmpty(res, 204)
-      }
+      const body = await readBody(req, ['json'], isPush ? largestPushBytes : undefined)
+      answer(res, await flow.notify(id, body), isPush)
     } catch (error) {
       sendError(res, error, next)
     }
+  }
+}
+
+function answer(res: Response, notified: Notified, isPush: boolean): void {
+  if (notified.verdict === 'unauthorized') refuse(res)
+  else if (notified.verdict === 'accepted') {
+    // The OP counts itself answered only now, and may refuse a token request that comes earlier [PING-7].
+    if (res.closed) notified.proceed()
+    else res.once('close', notified.proceed)
+    sendEmpty(res, 204)
+  } else if (notified.verdict === 'invalid') {
+    // Which check failed is for our log only.
+    const description = 'the tokens did not pass the checks'
+    sendJson(res, 400, { error: 'invalid_token_response', error_description: description })
+  } else {
+    const mustBe = isPush
+      ? 'the body must have "auth_req_id", and either the tokens or an "error"'
+      : '"auth_req_id" must be a non-empty string'
+    throw new CibaError('ERR_CIBA_INVALID_REQUEST', mustBe)
   }
 }
 

@@ -3,9 +3,11 @@
  */
 
 import type { Request } from 'express'
+import { type CibaClientOptions, clientOptionNames } from '../client-options.ts'
 import { invalidOption } from '../errors.ts'
 import type { IdTokenClaims, TokenSet } from '../grant.ts'
 import {
+  bool,
   checkOption,
   func,
   numberBetween,
@@ -14,12 +16,7 @@ import {
   type Parse,
   refuseUnknownOptions,
 } from '../option-checks.ts'
-import {
-  type CibaClientOptions,
-  clientOptionNames,
-  type ResolvedClientOptions,
-  resolveClientOptions,
-} from '../options.ts'
+import { type ResolvedClientOptions, resolveClientOptions } from '../options.ts'
 import type { AuthenticationRequest } from '../protocol/authentication-request.ts'
 
 /** Where the routes are, relative to where the middleware is mounted; `false` switches one off. */
@@ -34,6 +31,15 @@ export interface CibaRoutes {
   readonly notification?: string | false | undefined
   /** @default '/ciba/logout' */
   readonly logout?: string | false | undefined
+  /** Publishes our public keys (RFC 7517); register it as `jwks_uri`. @default false */
+  readonly jwks?: string | false | undefined
+  /**
+   * Where the OP says that somebody is logged out (OpenID Connect Back-Channel Logout §2.5); register it as
+   * `backchannel_logout_uri`. Every request of a signed-in session then costs a look into `store`.
+   *
+   * @default false
+   */
+  readonly backchannelLogout?: string | false | undefined
 }
 
 /** A limiter of rate-limiter-flexible, or anything with the same `consume`. */
@@ -94,6 +100,19 @@ export interface CibaOptions extends CibaClientOptions {
   readonly afterAuthentication?:
     | ((req: Request, result: AuthenticationResult) => void | Promise<void>)
     | undefined
+  /**
+   * Sends a browser that logs out on to the OP's `end_session_endpoint` (OpenID Connect RP-Initiated Logout). The ID token
+   * passes through the browser then.
+   *
+   * @default false
+   */
+  readonly idpLogout?: boolean | undefined
+  /**
+   * Where a browser goes after a logout by form, and after that at the OP: a path of this app, or an https URL.
+   *
+   * @default '/'
+   */
+  readonly postLogoutRedirect?: string | undefined
 }
 
 /** Checked options with every default in place. */
@@ -105,6 +124,8 @@ export interface ResolvedOptions {
   readonly hideUnknownUser: boolean
   readonly longPollTimeoutMs: number
   readonly afterAuthentication: CibaOptions['afterAuthentication']
+  readonly idpLogout: boolean
+  readonly postLogoutRedirect: string
 }
 
 const defaultRoutes = {
@@ -113,7 +134,9 @@ const defaultRoutes = {
   cancel: '/ciba/cancel',
   notification: '/ciba/notification',
   logout: '/ciba/logout',
-} as const satisfies Record<keyof CibaRoutes, string>
+  jwks: false,
+  backchannelLogout: false,
+} as const satisfies Record<keyof CibaRoutes, string | false>
 
 const optionNames: readonly string[] = [
   ...clientOptionNames,
@@ -124,6 +147,8 @@ const optionNames: readonly string[] = [
     unknownUser: true,
     longPollTimeout: true,
     afterAuthentication: true,
+    idpLogout: true,
+    postLogoutRedirect: true,
   } satisfies Record<Exclude<keyof CibaOptions, keyof CibaClientOptions>, true>),
 ]
 
@@ -167,6 +192,14 @@ export function resolveOptions(options: CibaOptions, env: NodeJS.ProcessEnv): Re
       func,
       'a function',
     ),
+    idpLogout: checkOption('idpLogout', options.idpLogout, bool, 'true or false') ?? false,
+    postLogoutRedirect:
+      checkOption(
+        'postLogoutRedirect',
+        options.postLogoutRedirect,
+        redirectTarget(client.op.allowInsecureRequests),
+        'a path such as "/", or an https URL',
+      ) ?? '/',
   })
 }
 
@@ -202,6 +235,17 @@ function resolveLimiters(value: unknown): StartLimiters | false {
 
 const route: Parse<string | false> = (value) =>
   value === false || (typeof value === 'string' && /^\/[\w\-./~]*[\w\-.~]$/.test(value)) ? value : undefined
+
+/** `//host` and `/\\host` are no paths to a browser. */
+function redirectTarget(allowHttp: boolean): Parse<string> {
+  return (value) => {
+    // What else the parser would mend on its way.
+    if (typeof value !== 'string' || !/^[!-~]+$/.test(value)) return undefined
+    if (/^\/(?![/\\])/.test(value)) return value
+    const protocol = URL.canParse(value) ? new URL(value).protocol : ''
+    return protocol === 'https:' || (allowHttp && protocol === 'http:') ? value : undefined
+  }
+}
 
 const limiter: Parse<StartLimiter> = (value) => {
   const candidate = object(value) as StartLimiter | undefined

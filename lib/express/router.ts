@@ -9,6 +9,7 @@ import { sendEmpty, sendError, sendJson } from './answers.ts'
 import { readBody } from './body.ts'
 import { type ContextParts, RequestContext, startTransaction } from './context.ts'
 import { refuseCrossSite } from './cross-site.ts'
+import { endIfLoggedOut, logoutHandler } from './logout.ts'
 import type { ResolvedOptions } from './options.ts'
 import { hasSession, noSession, refreshSession } from './session.ts'
 
@@ -17,28 +18,33 @@ type Handler = (req: Request, res: Response) => Promise<void>
 /** What {@link router} needs. */
 export interface RouterParts extends ContextParts {
   readonly options: ResolvedOptions
-  readonly notification: RequestHandler
+  /** The routes that browsers do not call. */
+  readonly withoutSession: Readonly<Record<'notification' | 'jwks' | 'backchannelLogout', RequestHandler>>
 }
 
 /** Gives every request its `req.ciba`, and serves our routes. */
 export function router(parts: RouterParts): RequestHandler {
-  const { options, notification } = parts
+  const { options, client } = parts
   const handlers = new Map<string, Handler>()
   const add = (path: string | false, handler: Handler) =>
     path !== false && handlers.set(canonical(path), handler)
   add(options.routes.start, startHandler(parts))
   add(options.routes.poll, pollHandler)
   add(options.routes.cancel, cancelHandler)
-  add(options.routes.logout, logoutHandler)
-  const notificationPath =
-    options.routes.notification === false ? undefined : canonical(options.routes.notification)
+  add(options.routes.logout, (req, res) => logoutHandler(req, res, options.postLogoutRedirect))
+  const withoutSession = new Map<string, RequestHandler>()
+  for (const [name, handler] of Object.entries(parts.withoutSession)) {
+    const route = options.routes[name as keyof typeof parts.withoutSession]
+    if (route !== false) withoutSession.set(canonical(route), handler)
+  }
 
   let isSessionInDoubt = true
 
   return function cibaRouter(req: Request, res: Response, next: NextFunction): void {
     const path = canonical(req.path)
-    if (path === notificationPath) {
-      notification(req, res, next)
+    const own = withoutSession.get(path)
+    if (own) {
+      own(req, res, next)
       return
     }
     const handler = handlers.get(path)
@@ -52,12 +58,13 @@ export function router(parts: RouterParts): RequestHandler {
       return
     }
     req.ciba = new RequestContext(parts, req, res)
-    if (!handler) {
-      next()
-      return
+    const go = () => {
+      if (!handler) next()
+      // Express 4 would let a rejection go unhandled.
+      else serve(handler, req, res, options).catch((error: unknown) => sendError(res, error, next))
     }
-    // Express 4 would let a rejection go unhandled.
-    serve(handler, req, res, options).catch((error: unknown) => sendError(res, error, next))
+    if (options.routes.backchannelLogout === false || !req.ciba.isAuthenticated()) go()
+    else endIfLoggedOut(client, req).then(go, (error: unknown) => sendError(res, error, next))
   }
 }
 
@@ -96,11 +103,6 @@ async function pollHandler(req: Request, res: Response): Promise<void> {
 
 async function cancelHandler(req: Request, res: Response): Promise<void> {
   await req.ciba.cancel(transactionOf(req))
-  sendEmpty(res, 204)
-}
-
-async function logoutHandler(req: Request, res: Response): Promise<void> {
-  await req.ciba.logout()
   sendEmpty(res, 204)
 }
 

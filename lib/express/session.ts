@@ -19,6 +19,12 @@ export interface Login {
   readonly transaction: string
   readonly user: IdTokenClaims
   readonly tokens: TokenSet
+  /** When it was signed in, epoch milliseconds. */
+  readonly at: number
+  /** The sealed key that the tokens are bound to, where this login has one of its own [AUTH-7]. */
+  readonly dpopKey?: string
+  /** How often the tokens were refreshed; absent: never. */
+  readonly refreshes?: number
 }
 
 /** What this package keeps in a session. */
@@ -105,6 +111,61 @@ export function loginOf(req: Request): Login | undefined {
   return req.session?.ciba?.login
 }
 
+/** The login in the store now: another request of the session may have refreshed its tokens, or ended it. */
+export async function storedLoginOf(req: Request): Promise<Login | undefined> {
+  const stored = await load(storeOf(req) as Store, req.sessionID)
+  const login = stored?.ciba?.login
+  return login?.transaction === loginOf(req)?.transaction ? login : undefined
+}
+
+/**
+ * Stores newer tokens at once and alone: what else this request has changed is saved when it ends. Nothing is left of
+ * them when the login `ended` meanwhile.
+ */
+export async function storeLogin(req: Request, login: Login, ended?: AbortSignal): Promise<void> {
+  const { sessionID } = req
+  const store = storeOf(req) as Store
+  const stored = await load(store, sessionID)
+  if (stored?.ciba?.login?.transaction !== login.transaction || ended?.aborted) return
+  const data = { ...stored, ciba: { ...stored.ciba, login } } as SessionData
+  // Stores take the time to live from the cookie, and the stored one is of the last save, not of the last request.
+  if (req.session) data.cookie = req.session.touch().cookie
+  await done((callback) => store.set(sessionID, data, callback))
+  if (ended?.aborted) await destroy(store, sessionID)
+}
+
+/**
+ * Gives this request the newer tokens after a wait, if they are newer. Because of them alone it must save nothing: it
+ * would write over what others have stored meanwhile. A session that `wasStored` and has ended stays so. Never rejects.
+ */
+export async function adoptLogin(req: Request, login: Login, wasStored: boolean): Promise<void> {
+  const { session } = req
+  const before = session?.ciba
+  if (before?.login?.transaction !== login.transaction) return
+  const isNewerThan = ({ refreshes = 0 }: Login) => (login.refreshes ?? 0) > refreshes
+  const stored = await storedLoginOf(req).catch(() => login) // in doubt it is there
+  if (!stored && wasStored) freezeSession(req)
+  // They could not be stored, or somebody has written older ones over them.
+  if (stored && isNewerThan(stored)) {
+    await storeLogin(req, login).catch((fault: Error) => debug('tokens not stored: %s', fault.message))
+  }
+  if (!isNewerThan(before.login)) return
+  const ciba = { ...before, login }
+  // What express-session compares stays as it was.
+  session.ciba = Object.defineProperty({ ...ciba }, 'toJSON', { value: () => before })
+  const reallySave = session.save
+  const value = function (this: Session, callback?: (error?: unknown) => void): Session {
+    session.ciba = ciba
+    return reallySave.call(this, callback)
+  }
+  Object.defineProperty(session, 'save', { value, configurable: true, writable: true })
+}
+
+/** What a session holds, the cookie aside, in a form that can be compared. */
+function contentOf(session: Partial<SessionData>): string {
+  return JSON.stringify({ ...session, cookie: undefined })
+}
+
 /**
  * Moves everything in the session, and `login`, into a new session with a new id [SEC-7], and saves it.
  * `beforeSave` runs in the new session. When that or the saving fails, the request has its old session back. What a
@@ -166,11 +227,10 @@ function dataFor({ user }: Login, from: Partial<SessionData>): Partial<SessionDa
  * compares known sessions with what it saved; a new one it does not know.
  */
 function saveOnlyChanges(session: Session): void {
-  const content = () => JSON.stringify({ ...session, cookie: undefined })
-  const saved = content()
+  const saved = contentOf(session)
   const reallySave = session.save
   const value = function (this: Session, callback?: (error?: unknown) => void): Session {
-    if (content() !== saved) return reallySave.call(this, callback)
+    if (contentOf(session) !== saved) return reallySave.call(this, callback)
     callback?.()
     return this
   }

@@ -61,7 +61,7 @@ function parseObject(text: string): Readonly<Record<string, unknown>> | undefine
 }
 
 /** An error code as far as RFC 6749 §5.2 allows it: it goes to logs and browsers [ERR-6]. */
-function safeCode(code: string): string {
+export function safeCode(code: string): string {
   return /^[\x20-\x21\x23-\x5B\x5D-\x7E]{1,100}$/.test(code) ? code : 'unknown_error'
 }
 

@@ -5,7 +5,7 @@
 
 import { randomInt } from 'node:crypto'
 import { CibaError } from '../errors.ts'
-import type { Expectations } from '../grant.ts'
+import type { AuthorizationDetail, Expectations, JsonValue } from '../grant.ts'
 import { subjectOfIdTokenHint } from './id-token.ts'
 
 /** Says who shall approve: exactly one of three hints (CIBA Core §7.1) [REQ-3]. */
@@ -47,18 +47,37 @@ export interface AuthenticationRequestParameters {
   readonly maxAge?: number | undefined
   /** The `sub` that the ID token must have; by default that of `idTokenHint` [TOK-18]. */
   readonly expectedSubject?: string | undefined
+  /** What exactly shall be allowed, each with its `type` (RFC 9396) [REQ-12]. */
+  readonly authorizationDetails?: readonly AuthorizationDetail[] | undefined
+  /** Where the access token is for: absolute URIs without fragment (RFC 8707); sent with the token request too [REQ-11]. */
+  readonly resource?: string | readonly string[] | undefined
+  /**
+   * What the OP may weigh or show (FAPI-CIBA §5.3). An object, or its JSON text for an OP that takes only text in a signed
+   * request [REQ-13].
+   */
+  readonly requestContext?: Readonly<Record<string, JsonValue>> | string | undefined
+  /**
+   * Parameters of extensions, under their names on the wire. Those that this package sets itself are refused [REQ-14]; a
+   * `nonce` is then expected in the ID token [TOK-17].
+   */
+  readonly extra?: Readonly<Record<string, string>> | undefined
 }
 
 /** What to ask of the OP, and of whom. */
 export type AuthenticationRequest = Hint & AuthenticationRequestParameters
 
+/** Parameters by their names on the wire; only `resource` may be there several times [REQ-15]. */
+export type RequestParameters = Readonly<Record<string, string | readonly string[]>>
+
 /** A checked authentication request, in the standard's words. */
 export interface CheckedRequest {
   /** Everything that is sent, but for what client authentication and delivery mode add. */
-  readonly parameters: Readonly<Record<string, string>>
+  readonly parameters: RequestParameters
   readonly expectations: Omit<Expectations, 'requestedAt'>
   /** The value of the hint, for limiters. */
   readonly hint: string
+  /** `requestContext` was given as text and stays text in a signed request. */
+  readonly isContextText: boolean
   readonly bindingMessage?: string
 }
 
@@ -78,6 +97,10 @@ const knownNames: ReadonlySet<string> = new Set([
   'requestedExpiry',
   'maxAge',
   'expectedSubject',
+  'authorizationDetails',
+  'resource',
+  'requestContext',
+  'extra',
 ] satisfies (keyof Hint | keyof AuthenticationRequestParameters)[])
 
 /** No vowels, no look-alikes: neither words nor doubts. 27^6 values. */
@@ -97,11 +120,14 @@ export function checkAuthenticationRequest(request: AuthenticationRequest): Chec
   const [hintName, hint] = checkHint(request)
   checkBounds(request)
   const bindingMessage = request.bindingMessage === 'auto' ? randomBindingMessage() : request.bindingMessage
-  const { scope = 'openid', acrValues, maxAge, userCode, requestedExpiry } = request
+  const { scope = 'openid', acrValues, maxAge, userCode, requestedExpiry, extra } = request
+  const { authorizationDetails, requestContext } = request
   const expectedSubject = request.expectedSubject ?? subjectOfHint(request)
+  const resource = request.resource && Object.freeze([request.resource].flat())
   return {
     hint,
     parameters: withoutUndefined({
+      ...extra,
       scope,
       [wireNames[hintName]]: hint,
       acr_values: acrValues?.join(' '),
@@ -109,13 +135,20 @@ export function checkAuthenticationRequest(request: AuthenticationRequest): Chec
       user_code: userCode,
       requested_expiry: requestedExpiry?.toString(),
       max_age: maxAge?.toString(),
+      authorization_details: authorizationDetails && JSON.stringify(authorizationDetails),
+      request_context: typeof requestContext === 'object' ? JSON.stringify(requestContext) : requestContext,
+      resource,
     }),
     expectations: withoutUndefined({
       scope,
-      acrValues,
+      acrValues: acrValues && Object.freeze([...acrValues]),
       maxAge,
       expectedSubject,
+      resource,
+      authorizationTypes: authorizationDetails && [...new Set(authorizationDetails.map(({ type }) => type))],
+      nonce: extra?.['nonce'],
     }) as CheckedRequest['expectations'],
+    isContextText: typeof requestContext === 'string',
     ...(bindingMessage === undefined ? {} : { bindingMessage }),
   }
 }
@@ -139,6 +172,7 @@ function checkHint(request: AuthenticationRequest): ['loginHint' | 'loginHintTok
 
 function checkBounds(request: AuthenticationRequest): void {
   const { scope, acrValues, bindingMessage, userCode, requestedExpiry, maxAge, expectedSubject } = request
+  const { authorizationDetails, resource, requestContext, extra } = request
   check('scope', scope, (value) => isText(value) && value.split(' ').includes('openid'), 'contain "openid"')
   check(
     'acrValues',
@@ -157,7 +191,56 @@ function checkBounds(request: AuthenticationRequest): void {
   check('requestedExpiry', requestedExpiry, (value) => isInteger(value) && value > 0, 'be a positive integer')
   check('maxAge', maxAge, (value) => isInteger(value) && value >= 0, 'be a non-negative integer')
   check('expectedSubject', expectedSubject, isText, 'be a non-empty string')
+  check(
+    'authorizationDetails',
+    authorizationDetails,
+    (value) =>
+      Array.isArray(value) &&
+      value.length > 0 &&
+      Array.from(value).every(
+        (one) => isObject(one) && isJson(one) && isText((one as AuthorizationDetail).type),
+      ),
+    'be a non-empty array of objects with a "type"',
+  )
+  check(
+    'resource',
+    resource,
+    (value) => {
+      const all: readonly unknown[] = Array.isArray(value) ? value : [value]
+      return all.length > 0 && Array.from(all).every(isResource)
+    },
+    'be an absolute URI without fragment, or a non-empty array of such URIs',
+  )
+  check('requestContext', requestContext, isContext, 'be an object, or the JSON text of one')
+  check(
+    'extra',
+    extra,
+    (value) => isObject(value) && isJson(value) && Object.values(value).every(isText),
+    'be an object of strings',
+  )
+  for (const name of Object.keys(extra ?? {})) {
+    if (ownedNames.has(name))
+      throw invalid(`"extra" must not contain "${name}", which this package sets itself`)
+  }
+  // In a signed request it is an object [SIG-7].
+  check('extra', extra?.['claims'], isContext, 'have the JSON text of an object for "claims"')
 }
+
+/** What belongs to the protocol, as a parameter or as a claim of a signed request [REQ-14, SIG-8]. */
+const ownedNames: ReadonlySet<string> = new Set([
+  ...['client_id', 'client_secret', 'client_assertion', 'client_assertion_type', 'client_notification_token'],
+  ...['request', 'request_uri', 'grant_type', 'auth_req_id', 'iss', 'aud', 'sub', 'exp', 'iat', 'nbf', 'jti'],
+  ...[
+    'scope',
+    'login_hint',
+    'login_hint_token',
+    'id_token_hint',
+    'acr_values',
+    'binding_message',
+    'user_code',
+  ],
+  ...['requested_expiry', 'max_age', 'authorization_details', 'resource', 'request_context', '__proto__'],
+])
 
 function check<Value>(
   name: string,
@@ -185,6 +268,36 @@ function randomBindingMessage(): string {
 
 function isText(value: unknown): value is string {
   return typeof value === 'string' && value.trim() !== ''
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function isResource(value: unknown): boolean {
+  // RFC 3986 knows neither spaces nor letters beyond ASCII, which the parser would mend.
+  return typeof value === 'string' && /^[!-~]+$/.test(value) && !value.includes('#') && URL.canParse(value)
+}
+
+function isContext(value: unknown): boolean {
+  if (typeof value !== 'string') return isObject(value) && isJson(value)
+  try {
+    return isObject(JSON.parse(value))
+  } catch {
+    return false
+  }
+}
+
+/** Whether the OP gets all of it: a `Date`, a `Map` or a cycle would not survive. */
+function isJson(value: unknown, depth = 0): boolean {
+  if (value === null || ['string', 'boolean', 'undefined'].includes(typeof value)) return depth < 100
+  if (typeof value === 'number') return Number.isFinite(value)
+  if (Array.isArray(value))
+    return depth < 100 && Array.from(value).every((one) => one !== undefined && isJson(one, depth + 1))
+  if (!isObject(value)) return false
+  const prototype: unknown = Object.getPrototypeOf(value)
+  const isPlain = prototype === null || Object.getPrototypeOf(prototype) === null
+  return depth < 100 && isPlain && Object.values(value).every((one) => isJson(one, depth + 1))
 }
 
 function isInteger(value: unknown): value is number {

@@ -3,7 +3,7 @@
  * CIBA Core §10.3.1). Pure: time comes in as data, and keys, signatures or HTTP are none of its business.
  */
 
-import { createHash } from 'node:crypto'
+import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
 import * as oauth from 'oauth4webapi'
 import { sameSecret } from '../constant-time.ts'
 
@@ -30,8 +30,11 @@ export interface IdTokenExpectations {
   readonly maxAge?: number
   /** The `sub` of the person who has to be the one that approved (RFC 10027 §6.1.15). */
   readonly expectedSubject?: string
-  /** The `nonce` that was sent, for an OP that takes one; CIBA Core knows none (OpenID Connect Core §2). */
-  readonly nonce?: string
+  /**
+   * The `nonce` that was sent, for an OP that takes one; CIBA Core knows none (OpenID Connect Core §2). `false`: the
+   * token may have any.
+   */
+  readonly nonce?: string | false
 }
 
 /** The client's idea of the OP's time, in seconds. */
@@ -74,7 +77,7 @@ export function checkExpectations(
   if (expected.expectedSubject !== undefined && !same(claims.sub, expected.expectedSubject)) {
     throw unexpected('sub')
   }
-  if (expected.nonce !== undefined) {
+  if (typeof expected.nonce === 'string') {
     if (claims.nonce === undefined) throw missing('nonce')
     if (!same(claims.nonce, expected.nonce)) throw unexpected('nonce')
   }
@@ -123,6 +126,36 @@ export function checkTokenHashes(
   // A hash of a refresh token that did not come along: somebody has taken it out [TOK-14].
   if (response.refresh_token === undefined) throw unexpected(RT_HASH_CLAIM)
   if (!same(rtHash, leftHalfHash(response.refresh_token, alg))) throw unexpected(RT_HASH_CLAIM)
+}
+
+/**
+ * Requires what ties pushed tokens together; they did not come from the OP's own endpoint (CIBA Core §10.3.1).
+ *
+ * @throws oauth4webapi's `OperationProcessingError`, its `cause` the name of the claim.
+ */
+export function requirePushClaims(claims: oauth.IDToken, response: oauth.TokenEndpointResponse): void {
+  if (claims[AUTH_REQ_ID_CLAIM] === undefined) throw missing(AUTH_REQ_ID_CLAIM) // [PUSH-4]
+  if (claims['at_hash'] === undefined) throw missing('at_hash') // [PUSH-5]
+  if (response.refresh_token !== undefined && claims[RT_HASH_CLAIM] === undefined)
+    throw missing(RT_HASH_CLAIM) // [PUSH-6]
+}
+
+/**
+ * Verifies a JWS with HS256, HS384 or HS512 (OpenID Connect Core §3.1.3.7 item 8); oauth4webapi knows none of them
+ * [TOK-9].
+ *
+ * @throws oauth4webapi's `OperationProcessingError`
+ */
+export function verifyMac(jws: string, secret: string): void {
+  const end = jws.lastIndexOf('.')
+  const expected = createHmac(`sha${signingAlgOf(jws).slice(2)}`, secret)
+    .update(jws.slice(0, end))
+    .digest()
+  const received = Buffer.from(jws.slice(end + 1), 'base64url')
+  if (received.length === expected.length && timingSafeEqual(received, expected)) return
+  throw new oauth.OperationProcessingError('JWT signature verification failed', {
+    code: oauth.INVALID_RESPONSE,
+  })
 }
 
 /**
@@ -188,7 +221,7 @@ function checkAge(claims: oauth.IDToken, { requestedAt, maxAge }: IdTokenExpecta
 function hashOf(alg: string): ReturnType<typeof createHash> {
   // oauth4webapi takes cSHAKE256 without name or customization, which is SHAKE256 (NIST SP 800-185 §3.3).
   if (/^ML-DSA-(?:44|65|87)$/.test(alg)) return createHash('shake256', { outputLength: 64 })
-  const bits = /^(?:EdDSA|Ed25519)$/.test(alg) ? '512' : /^[REP]S(256|384|512)$/.exec(alg)?.[1]
+  const bits = /^(?:EdDSA|Ed25519)$/.test(alg) ? '512' : /^[REPH]S(256|384|512)$/.exec(alg)?.[1]
   if (bits !== undefined) return createHash(`sha${bits}`)
   throw new oauth.UnsupportedOperationError('unsupported JWS algorithm for token hash calculation', {
     cause: { alg },

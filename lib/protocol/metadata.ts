@@ -5,50 +5,89 @@
 
 import type * as oauth from 'oauth4webapi'
 import { CibaError } from '../errors.ts'
+import { perTransactionAlg } from './dpop.ts'
+import type { OpConfig } from './registration.ts'
 
 /** The parts of the configuration that the OP has a say in. */
-export interface Registration {
-  readonly deliveryMode: string
-  readonly clientAuthMethod: string
-  readonly idTokenSigningAlgs?: readonly string[]
-  readonly allowInsecureRequests: boolean
-}
+export type Registration = Pick<
+  OpConfig,
+  | 'deliveryMode'
+  | 'clientAuthMethod'
+  | 'clientAssertionKeys'
+  | 'requestObjectKeys'
+  | 'idTokenSigningAlgs'
+  | 'idTokenDecryptionKeys'
+  | 'dpop'
+  | 'allowInsecureRequests'
+>
 
 const cibaGrantType = 'urn:openid:params:grant-type:ciba'
 
 /**
- * Checks endpoints, delivery mode, client authentication and algorithms (CIBA Core §4) [CFG-2 to CFG-4, CFG-8].
+ * Checks endpoints, delivery mode, client authentication and algorithms (CIBA Core §4) [CFG-2 to CFG-4, CFG-6, CFG-8].
  *
  * @throws CibaError `ERR_CIBA_INVALID_OP_METADATA`; the message says what to change where.
  */
 export function checkMetadata(server: oauth.AuthorizationServer, registration: Registration): void {
-  const { deliveryMode, clientAuthMethod, idTokenSigningAlgs, allowInsecureRequests } = registration
-  for (const endpoint of ['backchannel_authentication_endpoint', 'token_endpoint', 'jwks_uri'] as const) {
+  const { deliveryMode, clientAuthMethod, clientAssertionKeys, requestObjectKeys } = registration
+  checkEndpoints(server, registration)
+  requireListed(server, 'backchannel_token_delivery_modes_supported', 'deliveryMode', [deliveryMode])
+  requireListed(server, 'token_endpoint_auth_methods_supported', 'clientAuthMethod', [clientAuthMethod])
+  if (clientAuthMethod === 'private_key_jwt' || clientAuthMethod === 'client_secret_jwt') {
+    const alg = clientAuthMethod === 'client_secret_jwt' ? 'HS256' : (clientAssertionKeys?.[0]?.alg ?? '')
+    const named = 'token_endpoint_auth_signing_alg_values_supported'
+    requireListed(server, named, 'clientAssertionSigningAlg', [alg])
+  }
+  const [requestKey] = requestObjectKeys ?? []
+  if (requestKey) {
+    const named = 'backchannel_authentication_request_signing_alg_values_supported'
+    // Here an absent list says that the OP takes no signed requests.
+    if (list(server[named]) === undefined) {
+      throw misfit('takes no signed requests, but "requestObjectSigningKey" is given')
+    }
+    requireListed(server, named, 'requestObjectSigningAlg', [requestKey.alg])
+  }
+  const { idTokenSigningAlgs, idTokenDecryptionKeys, dpop } = registration
+  requireListed(server, 'id_token_signing_alg_values_supported', 'idTokenSigningAlg', idTokenSigningAlgs)
+  const decryptionAlgs = idTokenDecryptionKeys?.flatMap(({ algs }) => algs)
+  requireListed(server, 'id_token_encryption_alg_values_supported', 'idTokenDecryptionKey', decryptionAlgs)
+  const dpopAlg = dpop && [dpop === 'perTransaction' ? perTransactionAlg : dpop.alg]
+  requireListed(server, 'dpop_signing_alg_values_supported', 'dpop', dpopAlg)
+  const grantTypes = list(server.grant_types_supported)
+  if (deliveryMode !== 'push' && grantTypes !== undefined && !grantTypes.includes(cibaGrantType)) {
+    // The list is optional, and often forgotten: no reason to refuse [CFG-4].
+    process.emitWarning(`the OP does not list ${cibaGrantType} in "grant_types_supported"`, {
+      code: 'EXPRESS_CIBA_GRANT_TYPE',
+    })
+  }
+}
+
+function checkEndpoints(
+  server: oauth.AuthorizationServer,
+  { deliveryMode, allowInsecureRequests }: Registration,
+): void {
+  const needed = ['backchannel_authentication_endpoint', 'token_endpoint', 'jwks_uri'] as const
+  for (const endpoint of needed) {
+    if (endpoint === 'token_endpoint' && deliveryMode === 'push') continue // [PUSH-8]
     const value: unknown = server[endpoint]
     const protocol = typeof value === 'string' && URL.canParse(value) ? new URL(value).protocol : undefined
     if (protocol !== 'https:' && !(protocol === 'http:' && allowInsecureRequests)) {
       throw misfit(`has no usable "${endpoint}" in its metadata; it must be an https URL`)
     }
   }
-  const modes = list(server.backchannel_token_delivery_modes_supported)
-  if (modes !== undefined && !modes.includes(deliveryMode)) {
-    throw misfit(`does not offer the "deliveryMode" ${deliveryMode}, but ${modes.join(', ')}`)
-  }
-  const methods = list(server.token_endpoint_auth_methods_supported)
-  if (methods !== undefined && !methods.includes(clientAuthMethod)) {
-    throw misfit(`does not offer the "clientAuthMethod" ${clientAuthMethod}, but ${methods.join(', ')}`)
-  }
-  const algs = list(server.id_token_signing_alg_values_supported)
-  if (idTokenSigningAlgs && algs && !idTokenSigningAlgs.some((alg) => algs.includes(alg))) {
-    throw misfit(`signs ID tokens with none of "idTokenSigningAlg", but with ${algs.join(', ')}`)
-  }
-  const grantTypes = list(server.grant_types_supported)
-  if (grantTypes !== undefined && !grantTypes.includes(cibaGrantType)) {
-    // The list is optional, and often forgotten: no reason to refuse [CFG-4].
-    process.emitWarning(`the OP does not list ${cibaGrantType} in "grant_types_supported"`, {
-      code: 'EXPRESS_CIBA_GRANT_TYPE',
-    })
-  }
+}
+
+/** One of `wanted` must be in the OP's list, if it publishes one. */
+function requireListed(
+  server: oauth.AuthorizationServer,
+  name: string,
+  option: string,
+  wanted: readonly string[] | undefined,
+): void {
+  const offered = list(server[name])
+  if (wanted === undefined || offered === undefined) return
+  if (wanted.some((one) => offered.includes(one))) return
+  throw misfit(`does not offer the "${option}" ${wanted.join(', ')}, but ${offered.join(', ')}`)
 }
 
 /** What is not a list says nothing. */

@@ -3,17 +3,12 @@
  * of when to ask, or what to do about the result.
  */
 
-import createDebug from 'debug'
 import * as oauth from 'oauth4webapi'
-import type { Expectations, Grant, IdTokenClaims, TokenSet } from '../grant.ts'
+import type { Grant } from '../grant.ts'
 import { type OpAnswer, readAnswer } from './answer.ts'
-import {
-  type ProcessGrantResponseOptions,
-  processBackchannelAuthenticationGrantResponse,
-} from './token-response.ts'
+import type { Connection } from './connection.ts'
+import { type Answered, validateGrant } from './granted.ts'
 import { wasNeverSent } from './transport.ts'
-
-const debug = createDebug('express-ciba:op')
 
 /** Everything that a token request can come to. Faults of the network and of the OP are results, not exceptions. */
 export type TokenAnswer =
@@ -33,39 +28,61 @@ export type TokenAnswer =
   /** Every other word of the OP ends it [POLL-11]; `reason` is for the log and holds no value of any token. */
   | { readonly type: 'failed'; readonly error: string; readonly reason: string }
 
-/** What a token request needs to know of the OP. */
-export interface TokenEndpoint {
-  readonly server: oauth.AuthorizationServer
-  readonly client: oauth.Client
-  /** Sends the request: endpoint, client authentication and transport are decided already. */
-  readonly send: () => Promise<Response>
-  /** How the OP's keys are fetched, and which algorithms may sign. */
-  readonly validation: ProcessGrantResponseOptions
-}
-
 /** Asks for the tokens, once. Never rejects. */
 export async function requestTokens(
-  endpoint: TokenEndpoint,
-  authReqId: string,
-  expectations: Expectations,
+  connection: Connection,
+  answered: Answered,
+  timeoutMs: number,
 ): Promise<TokenAnswer> {
+  const { client, clientAuth, dpop } = connection
+  const http = connection.tokenHttp(timeoutMs)
+  let server: oauth.AuthorizationServer
+  try {
+    server = await connection.discover()
+  } catch (cause) {
+    return { type: 'unanswered', sent: false, cause }
+  }
+  let DPoP: oauth.DPoPHandle | undefined
+  try {
+    DPoP = await dpop?.handle(answered.dpopKey)
+  } catch (error) {
+    // Started before the option was there: no later try can do better.
+    return { type: 'failed', error: 'invalid_dpop_proof', reason: (error as Error).message }
+  }
   let answer: OpAnswer
   let response: Response
   try {
-    response = await endpoint.send()
-    answer = await readAnswer(response)
+    const resource = answered.expectations.resource?.map((uri): [string, string] => ['resource', uri])
+    const send = () =>
+      oauth.backchannelAuthenticationGrantRequest(server, client, clientAuth, answered.authReqId, {
+        ...http,
+        additionalParameters: new URLSearchParams(resource),
+        ...(DPoP && { DPoP }),
+      })
+    ;[response, answer] = await sendWithNonce(send, dpop !== undefined)
   } catch (cause) {
     return { type: 'unanswered', sent: !wasNeverSent(cause), cause }
   }
   if (answer.status !== 200) return sort(answer)
   try {
-    const { headers } = response
-    const grant = await validate(endpoint, new Response(answer.text, { headers }), authReqId, expectations)
-    return { type: 'granted', grant }
+    const again = new Response(answer.text, { headers: response.headers })
+    return { type: 'granted', grant: await validateGrant(connection, server, again, answered) }
   } catch (error) {
     // The tokens are not used, the error's own cause may hold them, and nothing is tried again [TOK-21].
     return { type: 'failed', error: 'invalid_token_response', reason: (error as Error).message }
   }
+}
+
+/** Sends again, once and at once, where the OP wants a nonce in the DPoP proof: it has not looked further [AUTH-7]. */
+export async function sendWithNonce(
+  send: () => Promise<Response>,
+  isDpop: boolean,
+): Promise<[Response, OpAnswer]> {
+  const response = await send()
+  const answer = await readAnswer(response)
+  if (!isDpop || answer.error !== 'use_dpop_nonce') return [response, answer]
+  const second = await send()
+  return [second, await readAnswer(second)]
 }
 
 /** By the JSON `error` of a 4xx, whatever else the answer says [ERR-1, ERR-3]; then by status. */
@@ -83,38 +100,5 @@ function sort({ status, error, retryAfterMs }: OpAnswer): TokenAnswer {
     type: 'failed',
     error: 'invalid_token_response',
     reason: `the OP answered ${status} without an error code`,
-  }
-}
-
-async function validate(
-  { server, client, validation }: TokenEndpoint,
-  response: Response,
-  authReqId: string,
-  { requestedAt, scope, acrValues, maxAge, expectedSubject }: Expectations,
-): Promise<Grant> {
-  const result = await processBackchannelAuthenticationGrantResponse(server, client, response, {
-    ...validation,
-    strict: true,
-    authReqId,
-    requestedAt: Math.floor(requestedAt / 1000),
-    ...(acrValues && { acrValues }),
-    ...(maxAge === undefined ? {} : { maxAge }),
-    ...(expectedSubject === undefined ? {} : { expectedSubject }),
-  })
-  const { access_token, token_type, expires_in, id_token, refresh_token } = result
-  const unasked = result.scope?.split(' ').filter((one) => !scope.split(' ').includes(one)) ?? []
-  if (unasked.length > 0) debug('the OP granted scopes that were not requested: %s', unasked.join(' ')) // [TOK-20]
-  return {
-    claims: oauth.getValidatedIdTokenClaims(result) as unknown as IdTokenClaims,
-    tokens: {
-      accessToken: access_token,
-      tokenType: token_type as TokenSet['tokenType'],
-      // Absent means unknown [TOK-20].
-      ...(expires_in === undefined ? {} : { expiresAt: Date.now() + expires_in * 1000 }),
-      // Absent means as requested (RFC 6749 §5.1) [TOK-20].
-      scope: result.scope ?? scope,
-      idToken: id_token as string,
-      ...(refresh_token === undefined ? {} : { refreshToken: refresh_token }),
-    },
   }
 }

@@ -10,7 +10,9 @@ import {
   checkTokenHashes,
   clockOf,
   type IdTokenExpectations,
+  requirePushClaims,
   signingAlgOf,
+  verifyMac,
 } from './id-token.ts'
 
 /**
@@ -33,12 +35,22 @@ export interface ProcessGrantResponseOptions
    */
   readonly strict?: boolean
   /**
-   * The only acceptable signing algorithms of the ID token, whatever the metadata say; never `none` or `HS…`
-   * (OpenID Connect Core §3.1.3.7 item 7).
+   * The only acceptable signing algorithms of the ID token, whatever the metadata say; never `none`, and `HS…` only
+   * with `clientSecret` (OpenID Connect Core §3.1.3.7 items 7 and 8).
    *
-   * @default when strict: the client's `id_token_signed_response_alg`, else the OP's list, else RS256
+   * @default when strict: the client's `id_token_signed_response_alg`, else the OP's list, else RS256; none of them
+   *   `HS…`
    */
   readonly idTokenSigningAlgs?: readonly string[]
+  /** Verifies ID tokens with HS256, HS384 or HS512, where `idTokenSigningAlgs` names that. */
+  readonly clientSecret?: string
+  /**
+   * The response was pushed, not asked for: requires the claims `at_hash` and `auth_req_id`, and `rt_hash` beside a
+   * refresh token (CIBA Core §10.3.1). Needs `strict`.
+   *
+   * @default false
+   */
+  readonly pushed?: boolean
   /**
    * The only acceptable `token_type` (RFC 6749 §7.1, RFC 9449 §5).
    *
@@ -63,6 +75,29 @@ export async function processBackchannelAuthenticationGrantResponse(
   response: Response,
   options?: ProcessGrantResponseOptions,
 ): Promise<oauth.TokenEndpointResponse> {
+  const { result } = await processTokenResponse(as, client, response, options)
+  return result
+}
+
+/** A processed token response. */
+export interface ProcessedTokenResponse {
+  readonly result: oauth.TokenEndpointResponse
+  readonly claims: oauth.IDToken | undefined
+  /** The ID token as the signed JWT, also where it came encrypted [REQ-6]. */
+  readonly jws: string | undefined
+}
+
+/**
+ * As {@link processBackchannelAuthenticationGrantResponse}, and gives the JWS. A refreshed token needs no ID token
+ * (OpenID Connect Core §12.2).
+ */
+export async function processTokenResponse(
+  as: oauth.AuthorizationServer,
+  client: oauth.Client,
+  response: Response,
+  options?: ProcessGrantResponseOptions,
+  idToken: 'required' | 'optional' = 'required',
+): Promise<ProcessedTokenResponse> {
   assertOptions(options)
   const strict = options?.strict === true
   const algs = acceptedAlgs(as, client, options)
@@ -73,13 +108,14 @@ export async function processBackchannelAuthenticationGrantResponse(
     response,
     decryption.options,
   )
-  if (!options) return result
+  const claims = oauth.getValidatedIdTokenClaims(result)
+  const jws = decryption.jws() ?? result.id_token
+  if (!options) return { result, claims, jws }
 
   assertTokenType(result, options)
-  const claims = oauth.getValidatedIdTokenClaims(result)
-  if (result.id_token === undefined || claims === undefined) {
-    if (strict || needsIdToken(options)) throw invalid('must be a string')
-    return result
+  if (jws === undefined || claims === undefined) {
+    if (idToken === 'required' && (strict || needsIdToken(options))) throw invalid('must be a string')
+    return { result, claims, jws }
   }
   const clock = clockOf(client, Date.now())
   checkExpectations(claims, client.client_id, strict ? strictly(options, client) : options, clock)
@@ -88,19 +124,53 @@ export async function processBackchannelAuthenticationGrantResponse(
     if (!encrypted && typeof client['id_token_encrypted_response_alg'] === 'string') {
       throw invalid('must be encrypted') // as registered [TOK-19]
     }
+    const alg = signingAlgOf(jws)
     checkInvariants(claims, client.client_id, options.nonce !== undefined, clock)
-    checkTokenHashes(claims, result, signingAlgOf(decryption.jws() ?? result.id_token))
+    if (options.pushed) requirePushClaims(claims, result)
+    checkTokenHashes(claims, result, alg)
+    if (isMac(alg)) verifyMac(jws, options.clientSecret as string)
     // Last, as it may cost a request; with the original `as`, whose identity keys the JWKS cache [TOK-9].
-    await oauth.validateApplicationLevelSignature(as, response, options)
+    else await verifySignature(as, response, options)
   }
-  return result
+  return { result, claims, jws }
+}
+
+/** Where the keys of an OP come from since they were fetched anew: oauth4webapi's cache hangs on the object. */
+const keySources = new WeakMap<oauth.AuthorizationServer, { as: oauth.AuthorizationServer; since: number }>()
+/** Unknown keys cause no more requests than one in this time. */
+const keySourceMs = 5_000
+
+/**
+ * Verifies the signature of a processed response with the OP's keys. oauth4webapi asks again for a key that it does not
+ * know, but not within a minute; an OP that rotates its keys in that minute must not cost anybody the login [TOK-22].
+ */
+export async function verifySignature(
+  as: oauth.AuthorizationServer,
+  response: Response,
+  options?: oauth.ValidateSignatureOptions,
+): Promise<void> {
+  const source = keySources.get(as)
+  try {
+    await oauth.validateApplicationLevelSignature(source?.as ?? as, response, options)
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== oauth.KEY_SELECTION) throw error
+    let fresh = keySources.get(as)
+    if (fresh === source) {
+      if (source && Date.now() - source.since < keySourceMs) throw error
+      fresh = { as: { ...as }, since: Date.now() }
+      keySources.set(as, fresh)
+    }
+    // A cache of the caller's would bring the old keys back.
+    const { [oauth.jwksCache]: _, ...anew } = options ?? {}
+    await oauth.validateApplicationLevelSignature(fresh?.as ?? as, response, anew)
+  }
 }
 
 /**
  * The algorithms to hold the ID token to, or `undefined` to leave the choice to oauth4webapi, which would
  * take an unsigned token from an OP that lists `none` [CFG-8, TOK-8].
  */
-function acceptedAlgs(
+export function acceptedAlgs(
   as: oauth.AuthorizationServer,
   client: oauth.Client,
   options?: ProcessGrantResponseOptions,
@@ -115,6 +185,10 @@ function acceptedAlgs(
 
 function isAsymmetric(alg: string): boolean {
   return !/^(?:none$|HS)/i.test(alg)
+}
+
+function isMac(alg: string): boolean {
+  return /^HS(?:256|384|512)$/.test(alg)
 }
 
 /** oauth4webapi asks the client's metadata first, then the OP's list, which is where ours is. */
@@ -150,7 +224,7 @@ function strictly(options: ProcessGrantResponseOptions, client: oauth.Client): I
 
 /** Without an ID token these could never be met; the others speak of claims that may be absent anyway. */
 function needsIdToken({ acrValues, maxAge, expectedSubject, nonce }: ProcessGrantResponseOptions): boolean {
-  return Boolean(acrValues?.length) || [maxAge, expectedSubject, nonce].some((value) => value !== undefined)
+  return Boolean(acrValues?.length || nonce) || [maxAge, expectedSubject].some((value) => value !== undefined)
 }
 
 function assertTokenType(result: oauth.TokenEndpointResponse, options: ProcessGrantResponseOptions): void {
@@ -172,12 +246,19 @@ function invalid(mustBe: string): oauth.OperationProcessingError {
 /** A misspelt expectation must not turn into a check that always passes: `NaN` is never too old. */
 function assertOptions(options?: ProcessGrantResponseOptions): void {
   if (!options) return
-  const { strict, idTokenSigningAlgs: algs, tokenType, requestedAt, maxAge } = options
+  const { strict, idTokenSigningAlgs: algs, clientSecret, pushed, tokenType, requestedAt, maxAge } = options
   assertOption(strict === undefined || typeof strict === 'boolean', 'strict', 'must be a boolean')
+  const mayMac = strict === true && typeof clientSecret === 'string' && clientSecret !== ''
+  const isAcceptable = (alg: string) => isAsymmetric(alg) || (mayMac && isMac(alg))
   assertOption(
-    algs === undefined || (isStringArray(algs) && algs.length > 0 && algs.every(isAsymmetric)),
+    algs === undefined || (isStringArray(algs) && algs.length > 0 && algs.every(isAcceptable)),
     'idTokenSigningAlgs',
-    'must be a non-empty array of asymmetric JWS algorithms',
+    'must be a non-empty array of JWS algorithms, asymmetric ones unless "strict" and "clientSecret" are given',
+  )
+  assertOption(
+    pushed === undefined || pushed === false || (pushed === true && strict === true),
+    'pushed',
+    'needs "strict"',
   )
   const types: unknown[] = [undefined, 'bearer', 'dpop']
   assertOption(types.includes(tokenType), 'tokenType', 'must be "bearer" or "dpop"')
@@ -191,7 +272,9 @@ function assertOptions(options?: ProcessGrantResponseOptions): void {
   for (const name of ['authReqId', 'expectedSubject', 'nonce'] as const) {
     const value: unknown = options[name]
     assertOption(
-      value === undefined || (typeof value === 'string' && value !== ''),
+      value === undefined ||
+        (typeof value === 'string' && value !== '') ||
+        (name === 'nonce' && value === false),
       name,
       'must be a non-empty string',
     )

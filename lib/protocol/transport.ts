@@ -3,14 +3,17 @@
  */
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Agent, request } from 'undici'
+import { Agent, request, fetch as undiciFetch } from 'undici'
 import { CibaError } from '../errors.ts'
 
 /** What a {@link CustomFetch} is asked to send; a subset of `RequestInit`. */
 export interface CustomFetchInit {
   readonly method: string
   readonly headers: Record<string, string>
-  readonly body?: URLSearchParams | undefined
+  /** A form for everything but `req.ciba.fetch()`, which passes on what the app gave. */
+  readonly body?: RequestInit['body']
+  /** Goes with a `body` that is a stream. */
+  readonly duplex?: 'half' | undefined
   /** Redirects must come back as they are: credentials stay at the endpoint that was configured [ERR-4]. */
   readonly redirect: 'manual'
   readonly signal?: AbortSignal | undefined
@@ -18,6 +21,22 @@ export interface CustomFetchInit {
 
 /** Sends one request to the OP. The global `fetch` fits, and so does undici's with a dispatcher. */
 export type CustomFetch = (url: string, init: CustomFetchInit) => Promise<Response>
+
+/** A client certificate, as Node.js takes it: PEM (RFC 8705). */
+export interface ClientCertificate {
+  readonly cert: string | Buffer
+  readonly key: string | Buffer
+  /** Who may have signed the certificate of the OP; by default whom Node.js trusts. */
+  readonly ca?: string | Buffer | readonly (string | Buffer)[] | undefined
+  /** Of `key`. */
+  readonly passphrase?: string | undefined
+}
+
+/** How connections are made. */
+export interface TransportOptions {
+  readonly connectTimeoutMs: number
+  readonly certificate?: ClientCertificate | undefined
+}
 
 /** A {@link CustomFetch} with connections to let go of. */
 export interface Transport {
@@ -35,12 +54,8 @@ const withoutBody = new Set([101, 204, 205, 304])
  * Keeps connections alive and reads whole answers of bounded size. Through `undici.request()`, since it costs a
  * third of the CPU of the global `fetch`; it follows no redirects.
  */
-export function createTransport({ connectTimeoutMs }: { readonly connectTimeoutMs: number }): Transport {
-  const agent = new Agent({
-    connections: connectionsPerOrigin,
-    connect: { timeout: connectTimeoutMs },
-    maxResponseSize: largestAnswerBytes,
-  })
+export function createTransport(options: TransportOptions): Transport {
+  const agent = createAgent(options, { maxResponseSize: largestAnswerBytes })
   return {
     async fetch(url, { method, headers, body, signal }) {
       const answer = await untilAborted(
@@ -49,7 +64,7 @@ export function createTransport({ connectTimeoutMs }: { readonly connectTimeoutM
           method: method as 'GET' | 'POST',
           // Nothing here would decompress.
           headers: { ...headers, 'accept-encoding': 'identity' },
-          ...(body === undefined ? {} : { body: body.toString() }),
+          ...(body ? { body: String(body) } : {}),
           ...(signal === undefined ? {} : { signal }),
         }),
         signal,
@@ -63,6 +78,27 @@ export function createTransport({ connectTimeoutMs }: { readonly connectTimeoutM
     // Whoever waited for an answer has been let go before.
     close: () => agent.destroy(),
   }
+}
+
+/** For protected resources: whole `fetch` semantics, and answers of any size that are read as they come. */
+export function createResourceTransport(options: TransportOptions): Transport {
+  const agent = createAgent(options)
+  return {
+    async fetch(url, init) {
+      type Init = NonNullable<Parameters<typeof undiciFetch>[1]>
+      const response = await undiciFetch(url, { ...(init as unknown as Init), dispatcher: agent })
+      return response as unknown as Response
+    },
+    close: () => agent.destroy(),
+  }
+}
+
+function createAgent(
+  { connectTimeoutMs, certificate }: TransportOptions,
+  limits: Pick<Agent.Options, 'maxResponseSize'> = {},
+): Agent {
+  const connect = { ...(certificate as object | undefined), timeout: connectTimeoutMs }
+  return new Agent({ ...limits, connections: connectionsPerOrigin, connect })
 }
 
 /** undici looks at the signal only once it has a connection; a request may have to queue for one. */
@@ -139,6 +175,13 @@ const beforeSending = new Set([
 ])
 
 /**
+ * The OP does not like our certificate, or that we have none: it never looked at the request [AUTH-5]. Other alerts can
+ * end a connection at any time.
+ */
+const certificateAlert =
+  /^ERR_SSL_\w+_ALERT_(?:\w*CERTIFICATE\w*|UNKNOWN_CA|ACCESS_DENIED|HANDSHAKE_FAILURE|PROTOCOL_VERSION)$/
+
+/**
  * Whether a failed request certainly never reached the OP, so that nobody was asked and trying again is safe
  * [REQ-16]. In doubt it did.
  */
@@ -148,6 +191,7 @@ export function wasNeverSent(error: unknown): boolean {
     if (code !== undefined && (beforeSending.has(code) || (code === 'ETIMEDOUT' && syscall === 'connect'))) {
       return true
     }
+    if (certificateAlert.test(code ?? '')) return true
     if (at instanceof AggregateError && at.errors.length > 0 && at.errors.every(wasNeverSent)) return true
   }
   return false

@@ -9,19 +9,31 @@ const supportURL = (file: string) => JSON.stringify(new URL(`../support/${file}`
 /**
  * Runs in a process of its own, so that nothing it writes can escape: one login after the other, each going wrong in
  * its own way but for the first. Sends all that must stay secret to its parent. With `echo`, the OP repeats secrets
- * in its error descriptions.
+ * in its error descriptions; with `keys`, requests are signed and tokens are bound to a key.
  */
-const program = (echo: boolean) => `
+const program = ({ echo, keys }: Variant) => `
+const { generateKeyPairSync } = await import('node:crypto')
 const { startApp } = await import(${supportURL('app.ts')})
 const { startScriptedOp, html, pending, slowDown, unavailable } = await import(${supportURL('scripted-op.ts')})
+const { authenticationRequest } = await import(${supportURL('scripted-answers.ts')})
 
 const hint = 'hint-of-alice@example.com'
 const userCode = 'user-code-4711'
 const clientSecret = 'client-secret-of-the-test'
 const secret = 'sealing-secret-of-the-test'
+const privateKey = () => generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
+const [jwk, pem, dpopJwk] = [
+  privateKey().export({ format: 'jwk' }),
+  privateKey().export({ format: 'pem', type: 'pkcs8' }),
+  privateKey().export({ format: 'jwk' }),
+]
+const signing = { requestObjectSigningKey: jwk, clientAssertionSigningKey: pem, dpop: dpopJwk }
 const op = await startScriptedOp({ clientSecret })
 const app = await startApp({
-  options: { issuerBaseURL: op.issuer, deliveryMode: 'ping', clientSecret, secret, httpTimeout: 1 },
+  options: {
+    issuerBaseURL: op.issuer, deliveryMode: 'ping', clientSecret, secret, httpTimeout: 1, userCodeParameter: true,
+    ...(${keys} && signing),
+  },
 })
 const browser = app.browser()
 const handles = []
@@ -33,13 +45,16 @@ const begin = async () => {
 }
 const lastCall = () => op.callsTo('backchannel').at(-1)
 const says = (error, status = 400) => () => {
-  const token = lastCall()?.params.get('client_notification_token')
+  const token = authenticationRequest(lastCall())['client_notification_token']
   const words = [hint, userCode, token, lastCall()?.answer?.auth_req_id, clientSecret].join(' ')
   return { status, json: { error, ...(${echo} && { error_description: words }) } }
 }
 
 // Logins whose first token request is answered like this.
-const tokens = (overrides) => () => op.tokens(overrides)
+const tokens = (overrides) => () => op.tokens({
+  ...overrides,
+  response: { ...(${keys} && { token_type: 'DPoP' }), ...overrides.response },
+})
 for (const answer of [
   tokens({ response: { refresh_token: 'refresh-token-of-the-test' } }),
   pending(),
@@ -93,6 +108,9 @@ const secrets = {
   refresh: 'refresh-token-of-the-test',
   'of-another-request': 'of-another-request',
   'acknowledged-without-expiry': 'acknowledged-without-expiry',
+  'private key of requests': jwk.d,
+  'private key of assertions': pem.split('\\n')[1],
+  'private key of tokens': dpopJwk.d,
 }
 handles.forEach((handle, index) => { secrets['transaction ' + index] = handle })
 op.calls.forEach((call, index) => {
@@ -101,7 +119,11 @@ op.calls.forEach((call, index) => {
     ['auth_req_id ' + index]: auth_req_id,
     ['access_token ' + index]: access_token,
     ['id_token ' + index]: id_token,
-    ['notification token ' + index]: call.params.get('client_notification_token') ?? undefined,
+    ['notification token ' + index]:
+      call.endpoint === 'backchannel' ? authenticationRequest(call)['client_notification_token'] : undefined,
+    ['request object ' + index]: call.params.get('request') ?? undefined,
+    ['assertion ' + index]: call.params.get('client_assertion') ?? undefined,
+    ['proof ' + index]: call.headers['dpop'],
   })
 })
 await op.stop()
@@ -109,13 +131,19 @@ process.send(secrets)
 process.disconnect()
 `
 
+interface Variant {
+  readonly echo: boolean
+  readonly keys: boolean
+}
+
 interface Output {
   readonly output: string
   readonly secrets: Readonly<Record<string, string>>
 }
 
-async function run(echo: boolean): Promise<Output> {
-  const child = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '--eval', program(echo)], {
+async function run(variant: Variant): Promise<Output> {
+  const code = program(variant)
+  const child = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '--eval', code], {
     env: { ...process.env, DEBUG: 'express-ciba,express-ciba:*' },
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
   })
@@ -125,20 +153,25 @@ async function run(echo: boolean): Promise<Output> {
   })
   const ended = once(child, 'close')
   const [out, err] = await Promise.all([text(child.stdout), text(child.stderr)])
-  const [code] = await ended
-  if (code !== 0) throw new Error(`the program ended with ${code}: ${err}`)
+  const [status] = await ended
+  if (status !== 0) throw new Error(`the program ended with ${status}: ${err}`)
   return { output: out + err, secrets: await sent }
 }
 
 describe('DEBUG=express-ciba:*', function () {
   this.timeout(40_000)
 
-  for (const [what, echo] of [
-    ['holds no secret', false],
-    ['holds no secret that the OP repeats in an error_description', true],
+  for (const [what, variant, more] of [
+    ['holds no secret', { echo: false, keys: false }, []],
+    ['holds no secret that the OP repeats in an error_description', { echo: true, keys: false }, []],
+    [
+      'holds neither a private key nor what was signed with it',
+      { echo: false, keys: true },
+      ['request object', 'assertion', 'proof'],
+    ],
   ] as const) {
     it(`follows logins and failures, and ${what} [SEC-11, ERR-6]`, async () => {
-      const { output, secrets } = await run(echo)
+      const { output, secrets } = await run(variant)
       for (const sign of [
         /started/,
         /pinged/,
@@ -151,9 +184,10 @@ describe('DEBUG=express-ciba:*', function () {
         expect(output).to.match(sign)
       }
       const names = Object.keys(secrets)
-      for (const kind of ['auth_req_id', 'access_token', 'id_token', 'notification token', 'transaction']) {
+      const always = ['auth_req_id', 'access_token', 'id_token', 'notification token', 'transaction']
+      for (const kind of [...always, ...more]) {
         expect(
-          names.some((name) => name.startsWith(kind)),
+          names.some((name) => name.startsWith(kind) && secrets[name]),
           kind,
         ).to.equal(true)
       }

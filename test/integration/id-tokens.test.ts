@@ -47,7 +47,12 @@ const good: Case[] = [
     needs: { metadata: { id_token_signing_alg_values_supported: ['none', 'ES256'] } },
     answer: (op) => () => op.tokens(),
   },
-  { name: 'signed with RS256', answer: (op) => () => op.tokens({ header: { alg: 'RS256' } }) },
+  ...['RS256', 'PS256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'].map(
+    (alg): Case => ({
+      name: `signed with ${alg}, and hashed as that says`,
+      answer: (op) => () => op.tokens({ header: { alg } }),
+    }),
+  ),
   {
     name: 'for an audience of one, azp us',
     answer: (op) => () => op.tokens({ claims: { aud: [op.clientId], azp: op.clientId } }),

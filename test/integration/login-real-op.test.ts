@@ -215,7 +215,11 @@ describe('ciba() against a real OP', function () {
     })
 
     it('asks for the user code where the client is registered for one, and takes it [REQ-9]', async () => {
-      const { op, browser } = await scene({ deliveryMode: 'ping', client: { userCode: true } })
+      const { op, browser } = await scene({
+        deliveryMode: 'ping',
+        client: { userCode: true },
+        options: { userCodeParameter: true },
+      })
       const without = await browser.start({ loginHint: 'alice' })
       expect([without.status, without.body.error]).to.deep.equal([400, 'missing_user_code'])
       const wrong = await browser.start({ loginHint: 'alice', userCode: '0000' })

@@ -260,7 +260,7 @@ describe('POST /ciba/start', () => {
         'CFG-8',
         { id_token_signing_alg_values_supported: ['RS256'] },
         { idTokenSigningAlg: ['ES256', 'PS256'] },
-        /"idTokenSigningAlg", but with RS256/,
+        /does not offer the "idTokenSigningAlg" ES256, PS256, but RS256$/,
       ],
     ]
     for (const [what, id, metadata, options, message] of misfits) {
@@ -299,13 +299,20 @@ describe('POST /ciba/start', () => {
       expect(await browser.begin()).to.be.a('string')
     })
 
-    it('refuses a user code where the OP takes none, without asking it [CFG-7]', async () => {
-      await open()
-      Object.assign(op.metadata, { backchannel_user_code_parameter_supported: undefined })
-      const { status, body } = await browser.start({ loginHint: 'alice', userCode: '1234' })
-      expect([status, body.error]).to.deep.equal([400, 'invalid_request'])
-      expect(endpoints()).to.deep.equal(['discovery'])
-    })
+    for (const [what, userCodeParameter, supported] of [
+      ['where the OP takes none', true, undefined],
+      ['that was not registered', false, true],
+      ['where neither is the case', false, false],
+    ] as const) {
+      it(`refuses a user code ${what}, without asking the OP [CFG-7]`, async () => {
+        await open({ userCodeParameter })
+        Object.assign(op.metadata, { backchannel_user_code_parameter_supported: supported })
+        const { status, body } = await browser.start({ loginHint: 'alice', userCode: '1234' })
+        expect([status, body.error]).to.deep.equal([400, 'invalid_request'])
+        expect(body.error_description).to.include('"userCode"').and.not.include('1234')
+        expect(endpoints()).to.deep.equal(['discovery'])
+      })
+    }
   })
 
   context('the login has ended badly', () => {

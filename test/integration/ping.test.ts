@@ -1,4 +1,7 @@
-/** The notification route (CIBA Core §9, §10.2): which requests it takes for a ping, and how it answers all others. */
+/**
+ * The notification route (CIBA Core §9, §10.2, §10.3): which requests it takes for a ping, or in push mode for a push, and
+ * how it answers all others [PUSH-2].
+ */
 import { connect } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { expect } from 'chai'
@@ -23,8 +26,15 @@ class MoodyStore extends MemoryTransactionStore {
   }
 }
 
-for (const version of expressVersions) {
-  describe(`POST /ciba/notification under ${version}`, () => {
+/** How a mode speaks: what belongs into a body besides `auth_req_id`, and the most that a body may hold. */
+const modes = [
+  { mode: 'ping', content: {}, kilobytes: 16 },
+  { mode: 'push', content: { error: 'transaction_failed' }, kilobytes: 64 },
+] as const
+const combinations = expressVersions.flatMap((version) => modes.map((mode) => ({ version, ...mode })))
+
+for (const { version, mode, content, kilobytes } of combinations) {
+  describe(`POST /ciba/notification in ${mode} mode under ${version}`, () => {
     let op: ScriptedOp
     let app: TestApp
     let store: MoodyStore
@@ -34,7 +44,7 @@ for (const version of expressVersions) {
     async function start(given: Partial<AppOptions> = {}): Promise<void> {
       app = await startApp({
         express: version,
-        options: { issuerBaseURL: op.issuer, deliveryMode: 'ping', secret, store },
+        options: { issuerBaseURL: op.issuer, deliveryMode: mode, secret, store },
         session: { saveUninitialized: true },
         ...given,
       })
@@ -54,9 +64,12 @@ for (const version of expressVersions) {
       await op.stop()
     })
 
-    /** Every answer of this route, whatever was asked, has this in common. */
+    const deliver = (url: string, options: PingOptions = {}): Promise<Pong> =>
+      mode === 'push' ? op.push(url, {}, options) : op.ping(url, options)
+
+    /** A ping, or a push; every answer of this route, whatever was asked, has this in common. */
     async function ping(options?: PingOptions, query = ''): Promise<Pong> {
-      const pong = await op.ping(app.notificationUrl + query, options)
+      const pong = await deliver(app.notificationUrl + query, options)
       expect(pong.headers.has('set-cookie'), 'a cookie').to.equal(false)
       expect(pong.headers.get('cache-control')).to.equal('no-store')
       expect(pong.status).not.to.be.within(300, 399)
@@ -64,6 +77,8 @@ for (const version of expressVersions) {
     }
 
     const sentToken = () => String(op.callsTo('backchannel')[0]?.params.get('client_notification_token'))
+    const large = 'x'.repeat((kilobytes + 1) * 1024)
+    const bodyWith = (more: object) => JSON.stringify({ ...more, ...content, auth_req_id: authReqId() })
     const authReqId = () => String(op.callsTo('backchannel')[0]?.answer?.['auth_req_id'])
 
     context('the token is genuine', () => {
@@ -85,8 +100,8 @@ for (const version of expressVersions) {
         ['several spaces', (token) => ({ headers: { authorization: `Bearer   ${token}` } })],
         ['a charset', () => ({ contentType: 'application/json; charset=utf-8' })],
         ['a media type in upper case', () => ({ contentType: 'Application/JSON;Charset="UTF-8"' })],
-        ['members it does not know', () => ({ body: JSON.stringify({ x: [1], auth_req_id: authReqId() }) })],
-        ['16 kB', () => ({ body: JSON.stringify({ x: 'x'.repeat(16_000), auth_req_id: authReqId() }) })],
+        ['members it does not know', () => ({ body: bodyWith({ x: [1] }) })],
+        [`${kilobytes} kB`, () => ({ body: bodyWith({ x: 'x'.repeat(kilobytes * 1000) }) })],
       ]
       for (const [what, options] of accepted) {
         it(`takes ${what} [PING-1, PING-2]`, async () => {
@@ -95,11 +110,11 @@ for (const version of expressVersions) {
       }
 
       const refused: [string, number, PingOptions][] = [
-        ['too large a body', 413, { body: `{"auth_req_id":"${'x'.repeat(17_000)}"}` }],
+        ['too large a body', 413, { body: `{"auth_req_id":"${large}"}` }],
         [
           'too large a body of unknown length',
           413,
-          { body: `{"auth_req_id":"${'x'.repeat(17_000)}"}`, headers: { 'transfer-encoding': 'chunked' } },
+          { body: `{"auth_req_id":"${large}"}`, headers: { 'transfer-encoding': 'chunked' } },
         ],
         ['a form', 415, { contentType: 'application/x-www-form-urlencoded', body: 'auth_req_id=x' }],
         ['plain text', 415, { contentType: 'text/plain' }],
@@ -110,10 +125,11 @@ for (const version of expressVersions) {
         ['no body', 400, { body: '' }],
         ['an array', 400, { body: '["auth_req_id"]' }],
         ['null', 400, { body: 'null' }],
-        ['no auth_req_id', 400, { body: '{"x":1}' }],
-        ['an auth_req_id that is a number', 400, { body: '{"auth_req_id":5}' }],
-        ['an empty auth_req_id', 400, { body: '{"auth_req_id":""}' }],
-        ['an endless auth_req_id', 400, { body: `{"auth_req_id":"${'x'.repeat(4097)}"}` }],
+        ['no auth_req_id', 400, { body: JSON.stringify({ ...content }) }],
+        ...[5, '', null, 'x'.repeat(4097)].map((auth_req_id): [string, number, PingOptions] => {
+          const what = JSON.stringify(auth_req_id).slice(0, 8)
+          return [`the auth_req_id ${what}`, 400, { body: JSON.stringify({ ...content, auth_req_id }) }]
+        }),
       ]
       for (const [what, status, options] of refused) {
         it(`answers ${status} to ${what} [PING-15]`, async () => {
@@ -125,7 +141,6 @@ for (const version of expressVersions) {
     context('several things are wrong', () => {
       beforeEach(() => start())
 
-      const large = 'x'.repeat(17_000)
       const order: [string, number, (token: string) => PingOptions][] = [
         ['the method before all', 405, () => ({ method: 'PUT', token: 'x', contentType: 'text/plain' })],
         ['the token before the size', 401, () => ({ token: 'x.y', body: large })],
@@ -173,7 +188,7 @@ for (const version of expressVersions) {
         const other = await app.browser().begin()
         const [mine, hers] = op.callsTo('backchannel').map((call) => ({
           token: String(call.params.get('client_notification_token')),
-          body: JSON.stringify({ auth_req_id: call.answer?.['auth_req_id'] }),
+          body: JSON.stringify({ ...content, auth_req_id: call.answer?.['auth_req_id'] }),
         }))
         if (!mine || !hers) throw new Error('two calls were made')
         const purged = await app.browser().begin()
@@ -215,7 +230,7 @@ for (const version of expressVersions) {
       })
 
       it('takes the token from the header alone [PING-2]', async () => {
-        const body = JSON.stringify({ auth_req_id: authReqId(), access_token: sentToken() })
+        const body = JSON.stringify({ ...content, auth_req_id: authReqId(), access_token: sentToken() })
         expect(await ping({ token: '', body })).to.have.property('status', 401)
         expect(await ping({ token: '' }, `?access_token=${sentToken()}`)).to.have.property('status', 401)
       })
@@ -263,18 +278,28 @@ for (const version of expressVersions) {
         expect(await ping({ token: 'x.y' })).to.have.property('status', 401)
         expect(await ping({ body: '{"x":1}' })).to.have.property('status', 400)
         expect(await ping({ contentType: 'text/plain' })).to.have.property('status', 415)
-        const large = JSON.stringify({ auth_req_id: authReqId(), x: 'x'.repeat(17_000) })
-        expect(await ping({ body: large })).to.have.property('status', 413)
+        expect(await ping({ body: bodyWith({ x: large }) })).to.have.property('status', 413)
         expect(await ping()).to.have.property('status', 204)
         expect(await browser.outcome(transaction)).to.have.property('status', 'complete')
       })
 
+      for (const parser of ['json', 'text', 'raw'] as const) {
+        it(`measures what express.${parser}() has read, be its length unknown [PING-14, SEC-13]`, async () => {
+          await start({ before: (app) => app.use(express[parser]({ type: '*/*', limit: '1mb' })) })
+          for (const headers of [{ 'transfer-encoding': 'chunked' }, {}]) {
+            expect(await ping({ headers, body: bodyWith({ x: large }) })).to.have.property('status', 413)
+            const fitting = bodyWith({ x: 'x'.repeat(kilobytes * 1000) })
+            expect(await ping({ headers, body: fitting })).to.have.property('status', 204)
+          }
+        })
+      }
+
       it('is found under the path that it was given, in any case [CFG-5]', async () => {
         const routes = { notification: '/hooks/ciba' }
-        const options = { issuerBaseURL: op.issuer, deliveryMode: 'ping' as const, secret, store, routes }
+        const options = { issuerBaseURL: op.issuer, deliveryMode: mode, secret, store, routes }
         await start({ options })
-        expect(await op.ping(app.notificationUrl)).to.have.property('status', 404)
-        expect(await op.ping(`${app.origin}/Hooks/Ciba/?x=1`)).to.have.property('status', 204)
+        expect(await deliver(app.notificationUrl)).to.have.property('status', 404)
+        expect(await deliver(`${app.origin}/Hooks/Ciba/?x=1`)).to.have.property('status', 204)
       })
     })
   })

@@ -78,7 +78,11 @@ for (const { name, express } of expressVersions) {
     })
 
     it('starts with everything that an authentication request can have', async () => {
-      const web = await start(options)
+      const web = await start({ ...options, ciba: { ...options.ciba, userCodeParameter: true } })
+      const authorizationDetails = [
+        { type: 'payment_initiation', amount: { currency: 'EUR', value: '5.00' } },
+      ]
+      const requestContext = { device: { name: 'Kiosk 7' }, attempts: [1, 2] }
       const { body } = await web.browser().post('/own/start', {
         loginHintToken: 'a-token',
         scope: 'openid payments',
@@ -86,11 +90,19 @@ for (const { name, express } of expressVersions) {
         bindingMessage: 'KXM-4F7',
         userCode: '1234',
         requestedExpiry: 77,
+        authorizationDetails,
+        resource: ['https://api.example.com/a', 'urn:example:b'],
+        requestContext,
+        extra: { ui_locales: 'de en' },
       })
       expect(body).to.have.all.keys('transaction', 'status', 'expiresIn', 'interval', 'bindingMessage')
       expect(body.bindingMessage).to.equal('KXM-4F7')
       const { params } = web.op.callsTo('backchannel')[0] ?? {}
+      expect(params?.getAll('resource')).to.deep.equal(['https://api.example.com/a', 'urn:example:b'])
+      expect(JSON.parse(String(params?.get('authorization_details')))).to.deep.equal(authorizationDetails)
+      expect(JSON.parse(String(params?.get('request_context')))).to.deep.equal(requestContext)
       expect(Object.fromEntries(params ?? [])).to.include({
+        ui_locales: 'de en',
         login_hint_token: 'a-token',
         scope: 'openid payments',
         acr_values: 'gold silver',

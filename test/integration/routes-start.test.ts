@@ -9,7 +9,7 @@ for (const { name, express } of expressVersions) {
     const start = webs()
 
     it('is the only door: by default the browser decides on hint and user code alone [SEC-12]', async () => {
-      const web = await start({ express })
+      const web = await start({ express, ciba: { userCodeParameter: true } })
       const answer = await web.browser().post('/ciba/start', {
         loginHint: 'alice',
         userCode: '1234',
@@ -25,7 +25,11 @@ for (const { name, express } of expressVersions) {
         login_hint: 'mallory',
         client_notification_token: 'mine',
         auth_req_id: 'mine',
-        extra: { resource: 'https://example.com' },
+        extra: { ui_locales: 'xx' },
+        authorizationDetails: [{ type: 'payment_initiation', amount: 1_000_000 }],
+        resource: 'https://evil.example.com',
+        requestContext: { user: 'mallory' },
+        request: 'a.b.c',
       })
       expect(answer.status).to.equal(202)
       expect(answer.body).to.not.have.property('bindingMessage')

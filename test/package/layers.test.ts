@@ -55,7 +55,8 @@ const LAYERS: Readonly<Record<string, Layer>> = {
   'jobs.ts': { local: [], packages: ANY },
   'option-checks.ts': { local: ['errors.ts'], packages: ANY },
   'keys.ts': { local: ['errors.ts', 'grant.ts'], packages: ANY },
-  'record.ts': { local: [...VOCABULARY, 'keys.ts', 'transaction.ts', 'store.ts'], packages: ANY },
+  'seal.ts': { local: [...VOCABULARY, 'keys.ts'], packages: ANY },
+  'record.ts': { local: [...VOCABULARY, 'keys.ts', 'seal.ts', 'transaction.ts', 'store.ts'], packages: ANY },
   'ledger.ts': {
     local: [
       ...VOCABULARY,
@@ -85,9 +86,18 @@ const LAYERS: Readonly<Record<string, Layer>> = {
     local: [...VOCABULARY, 'constant-time.ts', 'protocol/', 'keys.ts'],
     packages: [...ANY, 'oauth4webapi'],
   },
+  'client-options.ts': { local: ['protocol/', 'store.ts', 'transaction.ts'], packages: ANY },
+  'profile.ts': { local: [...VOCABULARY, 'protocol/'], packages: ANY },
+  'op-options.ts': {
+    local: [...VOCABULARY, 'client-options.ts', 'option-checks.ts', 'protocol/'],
+    packages: ANY,
+  },
   'options.ts': {
     local: [
       ...VOCABULARY,
+      'client-options.ts',
+      'op-options.ts',
+      'profile.ts',
       'option-checks.ts',
       'transaction.ts',
       'store.ts',
@@ -98,10 +108,17 @@ const LAYERS: Readonly<Record<string, Layer>> = {
     packages: ANY,
   },
   'flow.ts': { local: BELOW_FLOW, packages: ANY },
-  'client.ts': { local: [...BELOW_FLOW, 'flow.ts'], packages: ANY },
+  'token-keeper.ts': { local: [...VOCABULARY, 'jobs.ts', 'transaction.ts', 'protocol/'], packages: ANY },
+  'logout-marks.ts': { local: [...VOCABULARY, 'keys.ts', 'store.ts', 'protocol/'], packages: ANY },
+  'client.ts': {
+    local: [...BELOW_FLOW, 'flow.ts', 'logout-marks.ts', 'profile.ts', 'seal.ts', 'token-keeper.ts'],
+    packages: ANY,
+  },
   'express/': {
     local: [
       'express/',
+      'client-options.ts',
+      'token-keeper.ts',
       'client.ts',
       'flow.ts',
       'delivery.ts',
@@ -114,8 +131,9 @@ const LAYERS: Readonly<Record<string, Layer>> = {
     ],
     packages: [...ANY, ...EXPRESS],
   },
+  'client-metadata.ts': { local: [...VOCABULARY, 'express/', 'options.ts', 'protocol/'], packages: ANY },
   'ciba.ts': {
-    local: ['express/', 'client.ts', 'options.ts', 'errors.ts', 'grant.ts'],
+    local: ['express/', 'client.ts', 'options.ts', 'protocol/', 'errors.ts', 'grant.ts'],
     packages: [...ANY, ...EXPRESS],
   },
   'index.ts': { local: ['./'], packages: [...ANY, ...EXPRESS] },

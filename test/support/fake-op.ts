@@ -1,7 +1,7 @@
 /** The surroundings of a flow in a test's hands: an OP that answers when told to, a store that fails when told to. */
 import type { Clock } from '../../lib/clock.ts'
 import { Flow } from '../../lib/flow.ts'
-import type { Grant } from '../../lib/grant.ts'
+import type { Expectations, Grant } from '../../lib/grant.ts'
 import { deriveKeys } from '../../lib/keys.ts'
 import { Ledger } from '../../lib/ledger.ts'
 import type { Acknowledgement } from '../../lib/protocol/acknowledgement.ts'
@@ -10,8 +10,10 @@ import {
   type CheckedRequest,
   checkAuthenticationRequest,
 } from '../../lib/protocol/authentication-request.ts'
+import type { Answered } from '../../lib/protocol/granted.ts'
 import { notificationTokens } from '../../lib/protocol/notification.ts'
-import type { Op } from '../../lib/protocol/op.ts'
+import type { Op, Prepared } from '../../lib/protocol/op.ts'
+import type { Push, PushAnswer } from '../../lib/protocol/push.ts'
 import type { TokenAnswer } from '../../lib/protocol/token-request.ts'
 import type { RecordSealer } from '../../lib/record.ts'
 import type { StoredRecord, TransactionStore } from '../../lib/store.ts'
@@ -61,9 +63,14 @@ class FakeOp implements Op {
   }
 
   /** Rejects when the OP does not take the request. */
-  onPrepare: () => Promise<void> = async () => {}
+  onPrepare: () => Promise<Prepared> = async () => ({})
+  /** Everything that was pushed and looked at. */
+  readonly pushes: { push: Push; expectations: Expectations }[] = []
+  /** What the OP pushed comes to. */
+  onPush: (push: Push) => Promise<PushAnswer> = async ({ error }) =>
+    error === undefined ? granted : { type: 'failed', error }
 
-  prepare(): Promise<void> {
+  prepare(): Promise<Prepared> {
     return this.onPrepare()
   }
 
@@ -72,7 +79,7 @@ class FakeOp implements Op {
     return this.onAuthenticate(notificationToken)
   }
 
-  async requestTokens(authReqId: string, _: unknown, timeoutMs: number): Promise<TokenAnswer> {
+  async requestTokens({ authReqId }: Answered, timeoutMs: number): Promise<TokenAnswer> {
     this.#inFlight += 1
     this.mostInFlight = Math.max(this.mostInFlight, this.#inFlight)
     const answer = await new Promise<TokenAnswer>((resolve) => {
@@ -84,7 +91,10 @@ class FakeOp implements Op {
     return answer
   }
 
-  async close(): Promise<void> {}
+  processPush(push: Push, expectations: Expectations): Promise<PushAnswer> {
+    this.pushes.push({ push, expectations })
+    return this.onPush(push)
+  }
 }
 
 /** Seals nothing and waits for nothing: with real sealing, a settled clock would not mean settled work. */

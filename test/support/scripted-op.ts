@@ -3,25 +3,24 @@
  * everything that a real OP never does. Knows the wire only, nothing of the client under test.
  */
 import { randomUUID } from 'node:crypto'
-import { once, setMaxListeners } from 'node:events'
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { text } from 'node:stream/consumers'
-import { setTimeout as delay } from 'node:timers/promises'
-import { goodTokenResponse, type ResponseOverrides, signingKeys, type TokenContext } from './id-tokens.ts'
+import { Listener, type TlsOptions } from './listener.ts'
 import { type PingOptions, type Pong, send } from './ping-sender.ts'
 import {
   type Answer,
+  approvalOf,
   authenticationRequest,
   type Call,
   type Endpoint,
   metadataOf,
-  paths,
   pending,
   tokenError,
 } from './scripted-answers.ts'
+import { parse, ScriptedEndpoints } from './scripted-endpoints.ts'
+import { ScriptedIssuer, type TransactionOverrides } from './scripted-issuer.ts'
 import { type Ping, violationsOf } from './token-request-pacing.ts'
+import { goodPush, type JwtOverrides, type TokenContext } from './token-response.ts'
 
+export type { TlsOptions } from './listener.ts'
 export type { PingOptions, Pong } from './ping-sender.ts'
 export {
   type Answer,
@@ -30,9 +29,12 @@ export {
   html,
   pending,
   redirect,
+  resourceError,
+  resourceUseDpopNonce,
   slowDown,
   tokenError,
   unavailable,
+  useDpopNonce,
 } from './scripted-answers.ts'
 
 type Json = Record<string, unknown>
@@ -41,98 +43,95 @@ export interface ScriptedOpOptions {
   /** @default 'client' */
   clientId?: string
   clientSecret?: string
+  /** Serves by TLS. */
+  tls?: TlsOptions
+  /** Serves on a second port as well, which `mtls_endpoint_aliases` names; it asks for certificates unless told. */
+  mtls?: TlsOptions
 }
 
-export class ScriptedOp {
-  /** Every request, in order of arrival. */
-  readonly calls: Call[] = []
+export class ScriptedOp extends ScriptedIssuer {
   /** What discovery answers by default; change it at will. */
   readonly metadata: Json = {}
   readonly clientId: string
   readonly clientSecret: string
-  // Each answer is used once, in order; then the default answer applies again.
-  readonly onDiscovery = this.#enqueue('discovery')
-  readonly onJwks = this.#enqueue('jwks')
-  readonly onBackchannel = this.#enqueue('backchannel')
-  readonly onToken = this.#enqueue('token')
-  readonly onOther = this.#enqueue('other')
-  readonly #server = createServer((req, res) => this.#receive(req, res))
-  readonly #queues = new Map<Endpoint, Answer[]>()
-  readonly #defaults: { readonly [endpoint in Endpoint]: Answer } = {
+  readonly #endpoints = new ScriptedEndpoints({
     discovery: () => ({ json: this.metadata }),
-    jwks: async () => ({ json: (await signingKeys()).jwks }),
+    jwks: async () => ({ json: await this.jwks() }),
     backchannel: () => ({ json: { auth_req_id: randomUUID(), expires_in: 120, interval: 1 } }),
-    token: pending(),
+    token: (call) => (call.params.get('grant_type') === 'refresh_token' ? this.#refresh(call) : pending()),
+    userinfo: { json: { sub: 'alice', name: 'Alice Example' } },
+    revocation: {},
+    resource: { json: { resource: 'of Alice' } },
     other: tokenError('not_found', 404),
-  }
+  })
+  /** Every request, in order of arrival. */
+  readonly calls = this.#endpoints.calls
+  // Each answer is used once, in order; then the default answer applies again.
+  readonly onDiscovery = this.#endpoints.queue('discovery')
+  readonly onJwks = this.#endpoints.queue('jwks')
+  readonly onBackchannel = this.#endpoints.queue('backchannel')
+  /** By default it says `pending`, and to a refresh token {@link refreshed} without an ID token. */
+  readonly onToken = this.#endpoints.queue('token')
+  readonly onUserinfo = this.#endpoints.queue('userinfo')
+  readonly onRevocation = this.#endpoints.queue('revocation')
+  readonly onResource = this.#endpoints.queue('resource')
+  readonly onOther = this.#endpoints.queue('other')
+  readonly #main: Listener
+  readonly #mtls: Listener | undefined
   readonly #pings: Ping[] = []
-  readonly #waiters = new Set<(failure?: string) => void>()
-  readonly #stopping = new AbortController()
-  #port = 0
 
-  constructor(options: ScriptedOpOptions) {
+  constructor({ tls, mtls, ...options }: ScriptedOpOptions) {
+    super()
     this.clientId = options.clientId ?? 'client'
     this.clientSecret = options.clientSecret ?? 'a client secret of more than 32 bytes'
-    setMaxListeners(0, this.#stopping.signal) // one listener for each ping and delay under way
-    // An idle connection must not end between two polls: the client could not tell it from a lost request.
-    Object.assign(this.#server, { keepAliveTimeout: 600_000, requestTimeout: 0 })
+    this.#main = new Listener((req, res) => this.#endpoints.receive(req, res, this.issuer, 'main'), tls)
+    this.#mtls =
+      mtls &&
+      new Listener((req, res) => this.#endpoints.receive(req, res, this.mtlsOrigin ?? '', 'mtls'), {
+        requestCert: true,
+        ...mtls,
+      })
   }
 
   get issuer(): string {
-    return `http://127.0.0.1:${this.#port}`
+    return this.#main.origin
+  }
+
+  /** Of the second port. */
+  get mtlsOrigin(): string | undefined {
+    return this.#mtls?.origin
   }
 
   callsTo(endpoint: Endpoint): readonly Call[] {
-    return this.calls.filter((call) => call.endpoint === endpoint)
+    return this.#endpoints.to(endpoint)
   }
 
-  /** Listens again, on the same port. */
+  /** Listens again, on the same ports. */
   async up(): Promise<void> {
-    this.#server.listen(this.#port, '127.0.0.1')
-    await once(this.#server, 'listening')
-    this.#port = (this.#server.address() as AddressInfo).port
+    await Promise.all([this.#main.up(), this.#mtls?.up()])
   }
 
   /** Ends all connections and refuses new ones. */
   async down(): Promise<void> {
-    if (!this.#server.listening) return
-    const closed = once(this.#server, 'close')
-    this.#server.close()
-    this.#server.closeAllConnections()
-    await closed
+    await Promise.all([this.#main.down(), this.#mtls?.down()])
   }
 
   async stop(): Promise<void> {
-    this.#stopping.abort()
-    for (const check of this.#waiters) check('stopped')
+    this.#endpoints.stop()
     await this.down()
   }
 
   /** The `count`th call to the endpoint, as soon as it has arrived; it may not be answered yet. */
   waitForCall(endpoint: Endpoint, count = 1, timeoutMs = 5000): Promise<Call> {
-    return new Promise((resolve, reject) => {
-      const check = (failure?: string) => {
-        const call = this.callsTo(endpoint)[count - 1]
-        if (!call && !failure) return
-        clearTimeout(timer)
-        this.#waiters.delete(check)
-        if (call) return resolve(call)
-        reject(new Error(`${failure}: ${this.callsTo(endpoint).length} of ${count} calls to ${endpoint}`))
-      }
-      const timer = setTimeout(check, timeoutMs, `after ${timeoutMs} ms`)
-      this.#waiters.add(check)
-      check()
-    })
+    return this.#endpoints.waitFor(endpoint, count, timeoutMs)
   }
 
-  /** Sends a ping, or with `body` a push. It may overtake the acknowledgement if `authReqId` is given. */
+  /** Sends a ping, or with `body` whatever a test likes. It may overtake the acknowledgement if `authReqId` is given. */
   async ping(url: string, options: PingOptions = {}): Promise<Pong> {
     const call = this.#backchannelCall(options.authReqId)
     const token = options.token ?? (call && authenticationRequest(call)['client_notification_token'])
-    const authReqId = options.authReqId ?? call?.answer?.['auth_req_id']
-    const body = options.body ?? JSON.stringify({ auth_req_id: authReqId })
     if (typeof token !== 'string') throw new Error('no client_notification_token to ping with')
-    if (body === '{}') throw new Error('not acknowledged yet: ping with an authReqId')
+    const body = options.body ?? JSON.stringify({ auth_req_id: this.#authReqId(options.authReqId) })
     const headers = {
       ...(token && { authorization: `Bearer ${token}` }),
       ...(options.contentType !== '' && { 'content-type': options.contentType ?? 'application/json' }),
@@ -142,7 +141,7 @@ export class ScriptedOp {
     this.#pings.push(ping)
     try {
       const { method = 'POST' } = options
-      const pong = await send(url, { method, headers, body, signal: this.#stopping.signal })
+      const pong = await send(url, { method, headers, body, signal: this.#endpoints.stopping })
       ping.status = pong.status
       return pong
     } finally {
@@ -150,22 +149,55 @@ export class ScriptedOp {
     }
   }
 
-  /** For and from the most recent backchannel call, or the one acknowledged with `authReqId`. */
+  /**
+   * Sends a good push (CIBA Core §10.3.1) for {@link context}; it may overtake the acknowledgement as a ping may.
+   *
+   * @param overrides - `payload` replaces the whole body
+   * @param options - as for {@link ping}
+   */
+  async push(
+    url: string,
+    { payload, ...overrides }: TransactionOverrides & { readonly payload?: unknown } = {},
+    options: PingOptions = {},
+  ): Promise<Pong> {
+    const authReqId = this.#authReqId(overrides.authReqId ?? options.authReqId)
+    const json = payload ?? (await this.issue(goodPush, { ...overrides, authReqId }))
+    return this.ping(url, { body: JSON.stringify(json), authReqId, ...options })
+  }
+
+  /** Pushes an error (CIBA Core §12). */
+  pushError(
+    url: string,
+    error: string,
+    { description, ...options }: PingOptions & { readonly description?: string } = {},
+  ): Promise<Pong> {
+    const auth_req_id = this.#authReqId(options.authReqId)
+    const body = JSON.stringify({ auth_req_id, error, error_description: description })
+    return this.ping(url, { body, ...options })
+  }
+
+  /** Posts a logout token (OpenID Connect Back-Channel Logout §2.5), or with `token` whatever a test likes. */
+  async logout(
+    url: string,
+    { token, ...overrides }: JwtOverrides & { readonly token?: string } = {},
+  ): Promise<Pong> {
+    const body = new URLSearchParams({
+      logout_token: token ?? (await this.logoutToken(overrides)),
+    }).toString()
+    const headers = { 'content-type': 'application/x-www-form-urlencoded' }
+    return send(url, { method: 'POST', headers, body, signal: this.#endpoints.stopping })
+  }
+
+  /** What tokens are made from: the most recent backchannel call, or the one acknowledged with `authReqId`. */
   context(authReqId?: string): TokenContext {
     const call = this.#backchannelCall(authReqId)
-    const acr = call && authenticationRequest(call)['acr_values']
     return {
       issuer: this.issuer,
       clientId: this.clientId,
       clientSecret: this.clientSecret,
       authReqId: authReqId ?? String(call?.answer?.['auth_req_id']),
-      ...(typeof acr === 'string' && { acr: acr.split(' ')[0] ?? '' }),
+      ...(call && approvalOf(call)),
     }
-  }
-
-  /** A good token response for {@link context}. */
-  async tokens(overrides: ResponseOverrides & { authReqId?: string } = {}): Promise<Answer> {
-    return { json: await goodTokenResponse(this.context(overrides.authReqId), overrides) }
   }
 
   /**
@@ -180,10 +212,16 @@ export class ScriptedOp {
       .flatMap((id) => violationsOf(id, this.calls, this.#pings))
   }
 
-  #enqueue(endpoint: Endpoint): (...answers: Answer[]) => void {
-    return (...answers) => {
-      this.#queues.set(endpoint, [...(this.#queues.get(endpoint) ?? []), ...answers])
-    }
+  #refresh({ headers }: Call): Promise<Answer> {
+    return this.refreshed({
+      response: { id_token: undefined, ...(headers['dpop'] && { token_type: 'DPoP' }) },
+    })
+  }
+
+  #authReqId(given?: string): string {
+    const authReqId = given ?? this.#backchannelCall()?.answer?.['auth_req_id']
+    if (typeof authReqId === 'string') return authReqId
+    throw new Error('not acknowledged yet: name an authReqId')
   }
 
   #backchannelCall(authReqId?: string): Call | undefined {
@@ -191,59 +229,11 @@ export class ScriptedOp {
     const named = calls.findLast((call) => authReqId && call.answer?.['auth_req_id'] === authReqId)
     return named ?? calls.at(-1)
   }
-
-  #receive(req: IncomingMessage, res: ServerResponse): void {
-    const { method = '', url = '', headers } = req
-    const path = new URL(url, this.issuer).pathname
-    const seen = { endpoint: paths[path] ?? 'other', method, path, at: Date.now(), headers }
-    text(req)
-      .then((body) => this.#answer({ ...seen, params: new URLSearchParams(body) }, res))
-      .catch((error) => {
-        // Also when the client is gone or the OP stops; then nobody reads it.
-        if (!res.headersSent) res.writeHead(500, { 'content-type': 'text/plain' })
-        res.end(`the script failed: ${error}`)
-      })
-  }
-
-  async #answer(call: Call, res: ServerResponse): Promise<void> {
-    this.calls.push(call)
-    res.once('close', () => {
-      call.endedAt ??= Date.now()
-    })
-    for (const check of this.#waiters) check()
-    let answer = this.#queues.get(call.endpoint)?.shift() ?? this.#defaults[call.endpoint]
-    while (typeof answer === 'function') answer = await answer(call)
-    if ('hang' in answer) return
-    if (answer.delayMs) await delay(answer.delayMs, undefined, { signal: this.#stopping.signal })
-    if (res.destroyed) return // the client gave up: it must not count as answered
-    if ('reset' in answer) return reset(res, answer.reset)
-    const { status = 200, json, body = JSON.stringify(json) ?? '', headers } = answer
-    res.statusCode = status
-    const defaults = { 'content-type': 'application/json', 'cache-control': 'no-store' }
-    for (const [name, value] of Object.entries({ ...defaults, ...headers })) res.setHeader(name, value)
-    const answeredAt = Date.now()
-    Object.assign(call, { status, answer: parse(body), answeredAt, endedAt: answeredAt })
-    res.end(body)
-  }
-}
-
-function parse(body: string): Json | undefined {
-  try {
-    return JSON.parse(body)
-  } catch {
-    return undefined
-  }
-}
-
-function reset(res: ServerResponse, when: 'before-answer' | 'mid-body'): void {
-  if (when === 'before-answer') return void res.socket?.resetAndDestroy()
-  res.writeHead(200, { 'content-type': 'application/json', 'content-length': 1000 })
-  res.write('{"access_token":"', () => res.destroy())
 }
 
 export async function startScriptedOp(options: ScriptedOpOptions = {}): Promise<ScriptedOp> {
   const op = new ScriptedOp(options)
   await op.up()
-  Object.assign(op.metadata, metadataOf(op.issuer))
+  Object.assign(op.metadata, metadataOf(op.issuer, op.mtlsOrigin))
   return op
 }

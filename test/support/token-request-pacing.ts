@@ -28,7 +28,10 @@ export function violationsOf(id: string, calls: readonly Call[], sentPings: read
     const running = earlier.findIndex((other) => (other.endedAt ?? Infinity) > call.at)
     if (running >= 0) return [...late, `${name} overlaps request ${running + 1}`]
     const previous = earlier.at(-1)
-    if (!previous || previous.answer?.['error'] === 'use_dpop_nonce') return late
+    if (!previous) return late
+    const challenges = earlier.slice(-2).filter((other) => other.answer?.['error'] === 'use_dpop_nonce')
+    if (challenges.length === 2) return [...late, `${name} came after a second DPoP challenge`]
+    if (challenges.at(-1) === previous) return late
     const slowDowns = earlier.filter((other) => other.answer?.['error'] === 'slow_down').length
     const last = Math.max(...earlier.map((other) => other.answeredAt ?? other.at))
     const tooEarly = last + (interval + 5 * slowDowns) * 1000 - call.at

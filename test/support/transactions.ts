@@ -4,6 +4,7 @@ import type {
   CompleteTransaction,
   EndedTransaction,
   PendingTransaction,
+  PushOutcome,
   ReadyTransaction,
   Transaction,
   TransactionEvent,
@@ -34,6 +35,9 @@ export const unacknowledged: PendingTransaction = { ...base, ...open, state: 'pe
 export const acknowledged: PendingTransaction = { ...unacknowledged, authReqId: 'A' }
 export const due: PendingTransaction = { ...acknowledged, nextTokenRequestAt: now }
 export const leased: PendingTransaction = { ...due, lease }
+/** In push mode, before and after the acknowledgement. */
+export const unacknowledgedPush: PendingTransaction = { ...unacknowledged, deliveryMode: 'push' }
+export const acknowledgedPush: PendingTransaction = { ...acknowledged, deliveryMode: 'push' }
 export const ready: ReadyTransaction = { ...acknowledged, state: 'ready', lastPingAt: now - 100 }
 export const complete: CompleteTransaction = {
   ...base,
@@ -46,6 +50,13 @@ const { grant: _, ...withoutGrant } = complete
 /** A complete transaction whose tokens are gone. */
 export const settled: Omit<CompleteTransaction, 'grant'> = withoutGrant
 export const ended: EndedTransaction = { ...base, authReqId: 'A', state: 'denied', error: 'access_denied' }
+
+export const approval: PushOutcome = { type: 'granted', grant }
+export const denial: PushOutcome = { type: 'denied', error: 'access_denied' }
+
+/** A push of tokens, unless told otherwise. */
+export const pushed = (authReqId: string, outcome: PushOutcome = approval) =>
+  ({ type: 'pushed', authReqId, outcome }) as const
 
 /** A pure function that writes to its arguments throws. */
 export function deepFreeze<Value extends object>(value: Value): Value {

@@ -5,83 +5,36 @@
 import type { Request, RequestHandler } from 'express'
 import type session from 'express-session'
 import {
-  type AuthenticationRequest,
+  type AuthenticationResult,
+  type AuthorizationDetail,
   CibaError,
   type CibaErrorCode,
+  type CibaErrorDetails,
   type CibaMiddleware,
   type CibaOptions,
+  type CibaRequirements,
   type CibaSession,
   ciba,
+  type Hint,
   type IdTokenClaims,
-  MemoryTransactionStore,
+  type IdTokenExpectations,
+  type JsonValue,
+  type Login,
+  type LogoutResult,
+  type MemoryTransactionStoreOptions,
+  type PendingStatus,
+  type ProcessGrantResponseOptions,
   processBackchannelAuthenticationGrantResponse,
+  type RequestContext,
+  RequestRefusedError,
   requireCiba,
+  type StartedTransaction,
+  type StoredRecord,
   type TokenSet,
   type TransactionStatus,
-  type TransactionStore,
+  type UserInfo,
 } from '../../lib/index.ts'
-
-/** Exact: tells `any` from everything else, and optional from `| undefined`. */
-type Equals<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
-
-function sure<_Proof extends true>(): void {}
-
-// The helper itself can say no.
-// @ts-expect-error: `any` is not `string`.
-// biome-ignore lint/suspicious/noExplicitAny: it is what the helper has to tell apart.
-sure<Equals<any, string>>()
-
-// Options
-
-ciba()
-ciba({ issuerBaseURL: 'https://op.example.com', clientID: 'my-app', clientSecret: 'a-client-secret' })
-ciba({ deliveryMode: 'ping', baseURL: 'https://my-app.example.com', secret: ['new-secret', 'old-secret'] })
-ciba({ routes: { start: '/login', logout: false }, startLimiter: false, unknownUser: 'reveal' })
-ciba({ store: new MemoryTransactionStore({ maxTransactions: 10 }) })
-ciba({ clientID: process.env['CLIENT_ID'] })
-
-// @ts-expect-error: no such option.
-ciba({ clientId: 'my-app' })
-// @ts-expect-error: no such delivery mode.
-ciba({ deliveryMode: 'pign' })
-// @ts-expect-error: no such route.
-ciba({ routes: { begin: '/ciba/start' } })
-// @ts-expect-error: a hint is given for each request, never as a default.
-ciba({ authorizationParams: { loginHint: 'ada' } })
-// @ts-expect-error: a store needs all its methods.
-ciba({ store: { read: async () => undefined } })
-
-ciba({
-  startParams: (req) => {
-    sure<Equals<typeof req, Request>>()
-    return { loginHint: 'ada' }
-  },
-  afterAuthentication: async (req, { user, tokens, transaction }) => {
-    sure<Equals<typeof req, Request>>()
-    sure<Equals<typeof user, IdTokenClaims>>()
-    sure<Equals<typeof tokens, TokenSet>>()
-    sure<Equals<typeof transaction, string>>()
-  },
-})
-// @ts-expect-error: has to return an authentication request.
-ciba({ startParams: () => 'ada' })
-
-sure<Equals<CibaOptions['deliveryMode'], 'poll' | 'ping' | undefined>>()
-sure<Equals<CibaOptions['store'], TransactionStore | undefined>>()
-
-// Authentication requests: exactly one hint
-
-function accept(_request: AuthenticationRequest): void {}
-
-accept({ loginHint: 'ada', bindingMessage: 'auto', acrValues: ['urn:example:gold'], requestedExpiry: 60 })
-accept({ loginHintToken: 'eyJ…' })
-accept({ idTokenHint: 'eyJ…', scope: 'openid profile' })
-// @ts-expect-error: no hint.
-accept({ scope: 'openid' })
-// @ts-expect-error: two hints.
-accept({ loginHint: 'ada', idTokenHint: 'eyJ…' })
-// @ts-expect-error: a list, not text.
-accept({ loginHint: 'ada', acrValues: 'urn:example:gold' })
+import { type Equals, sure } from './equals.ts'
 
 // The middleware and the guard
 
@@ -94,6 +47,27 @@ export const mountable: RequestHandler = middleware
 
 const guard = requireCiba()
 sure<Equals<typeof guard, RequestHandler>>()
+sure<Equals<Parameters<typeof requireCiba>, [requirements?: CibaRequirements | undefined]>>()
+requireCiba({
+  acrValues: ['urn:example:gold'],
+  maxAge: 300,
+  claimEquals: { email_verified: true, level: 2, tenant: 'a', deleted: null },
+  claimIncludes: { roles: ['admin', 'editor'], groups: 'staff' },
+  claimCheck: (req, claims) => {
+    sure<Equals<typeof req, Request>>()
+    sure<Equals<typeof claims, IdTokenClaims>>()
+    return true
+  },
+})
+requireCiba({ claimCheck: async () => false })
+// @ts-expect-error: a list, not text.
+requireCiba({ acrValues: 'urn:example:gold' })
+// @ts-expect-error: a claim cannot be compared with an object.
+requireCiba({ claimEquals: { address: {} } })
+// @ts-expect-error: has to decide.
+requireCiba({ claimCheck: () => 'yes' })
+// @ts-expect-error: no such requirement.
+requireCiba({ roles: ['admin'] })
 
 // req.ciba
 
@@ -115,7 +89,23 @@ export async function handler(req: Request): Promise<void> {
   // @ts-expect-error: who is signed in is not for the app to write.
   req.ciba.user = undefined
 
+  sure<Equals<typeof req.ciba, RequestContext>>()
+  const details = req.ciba.tokens?.authorizationDetails
+  sure<Equals<typeof details, readonly AuthorizationDetail[] | undefined>>()
+  const token = await req.ciba.getAccessToken()
+  sure<Equals<typeof token, string>>()
+  const info = await req.ciba.fetchUserInfo()
+  sure<Equals<typeof info, UserInfo>>()
+  sure<Equals<typeof info.sub, string>>()
+  sure<Equals<(typeof info)['email'], JsonValue | undefined>>()
+  const answer = await req.ciba.fetch(new URL('https://api.example.com'), { method: 'POST', body: 'a' })
+  sure<Equals<typeof answer, globalThis.Response>>()
+  const left = await req.ciba.logout()
+  sure<Equals<typeof left, LogoutResult>>()
+  sure<Equals<typeof left.endSessionURL, string | undefined>>()
+
   const started = await req.ciba.start({ loginHint: 'ada' })
+  sure<Equals<typeof started, StartedTransaction>>()
   sure<Equals<typeof started.status, 'pending'>>()
   sure<Equals<typeof started.bindingMessage, string | undefined>>()
   // @ts-expect-error: the OP's own id stays on the server.
@@ -123,6 +113,7 @@ export async function handler(req: Request): Promise<void> {
 
   const status = await req.ciba.poll(started.transaction, { wait: 25 })
   sure<Equals<typeof status, TransactionStatus>>()
+  if (status.status === 'pending') sure<Equals<typeof status, PendingStatus>>()
   if (status.status === 'denied') sure<Equals<typeof status.error, string>>()
   // @ts-expect-error: a complete transaction has no error.
   if (status.status === 'complete') status.error
@@ -135,6 +126,16 @@ export function describeError(error: unknown): string {
   sure<Equals<typeof error.code, CibaErrorCode>>()
   // @ts-expect-error: the set of codes is closed.
   if (error.code === 'ERR_CIBA_NO_SUCH_CODE') return 'never'
+  if (error instanceof RequestRefusedError) {
+    sure<Equals<typeof error.error_description, string | undefined>>()
+    return error.error
+  }
+  switch (error.code) {
+    case 'ERR_CIBA_INVALID_TOKEN':
+    case 'ERR_CIBA_INSUFFICIENT_AUTHENTICATION':
+    case 'ERR_CIBA_FORBIDDEN':
+      return error.error
+  }
   return error.code === 'ERR_CIBA_UNAUTHENTICATED' ? 'sign in first' : error.message
 }
 
@@ -148,4 +149,20 @@ export async function idToken(response: Response): Promise<string | undefined> {
   return result.id_token
 }
 
+export const strictly: ProcessGrantResponseOptions & IdTokenExpectations = {
+  strict: true,
+  pushed: true,
+  tokenType: 'dpop',
+  clientSecret: '…',
+  idTokenSigningAlgs: ['HS256'],
+  nonce: false,
+}
+
 sure<Equals<session.SessionData['ciba'], CibaSession | undefined>>()
+sure<Equals<CibaSession['login'], Login | undefined>>()
+sure<Equals<Login['tokens'], TokenSet>>()
+sure<Equals<AuthenticationResult['tokens'], TokenSet>>()
+
+// The rest of what is exported, by name
+
+export type Others = [CibaErrorDetails, Hint, MemoryTransactionStoreOptions, StoredRecord]

@@ -54,14 +54,20 @@ describe('Flow', () => {
       expect(sent?.request.parameters['binding_message']).to.equal(started.bindingMessage)
     })
 
-    it('sends a notification token in ping mode only, the one of this transaction (REQ-4)', async () => {
+    it('sends no notification token in poll mode (REQ-4)', async () => {
       await world.start()
-      const ping = new FakeWorld('ping')
-      const { id } = await ping.start()
-      const [[poll], [sent]] = [world.op.authentications, ping.op.authentications]
-      expect(poll?.notificationToken).to.equal(undefined)
-      expect(ping.flow.verifyNotification(`Bearer ${sent?.notificationToken}`)).to.equal(id)
+      expect(world.op.authentications).to.have.length(1).and.to.have.nested.property('0.request')
+      expect(world.op.authentications[0]?.notificationToken).to.equal(undefined)
     })
+
+    for (const mode of ['ping', 'push'] as const) {
+      it(`sends a notification token in ${mode} mode, the one of this transaction (REQ-4)`, async () => {
+        world = new FakeWorld(mode)
+        const { id } = await world.start()
+        const [sent] = world.op.authentications
+        expect(world.flow.verifyNotification(`Bearer ${sent?.notificationToken}`)).to.equal(id)
+      })
+    }
 
     it('neither stores nor asks what the OP does not take (CFG-7)', async () => {
       const fault = new CibaError('ERR_CIBA_INVALID_REQUEST', 'the OP takes no "userCode"')

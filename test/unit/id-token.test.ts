@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { createHash, createHmac } from 'node:crypto'
 import { expect } from 'chai'
 import * as oauth from 'oauth4webapi'
 import {
@@ -9,8 +9,10 @@ import {
   clockOf,
   leftHalfHash,
   RT_HASH_CLAIM,
+  requirePushClaims,
   signingAlgOf,
   subjectOfIdTokenHint,
+  verifyMac,
 } from '../../lib/protocol/id-token.ts'
 
 // CIBA Core §10.3.1: the example token delivery, whose ID token is RS256.
@@ -32,9 +34,9 @@ describe('leftHalfHash()', () => {
   })
 
   const hashes = {
-    sha256: ['RS256', 'PS256', 'ES256'],
-    sha384: ['RS384', 'PS384', 'ES384'],
-    sha512: ['RS512', 'PS512', 'ES512', 'EdDSA', 'Ed25519'],
+    sha256: ['RS256', 'PS256', 'ES256', 'HS256'],
+    sha384: ['RS384', 'PS384', 'ES384', 'HS384'],
+    sha512: ['RS512', 'PS512', 'ES512', 'HS512', 'EdDSA', 'Ed25519'],
   }
   for (const [hash, algs] of Object.entries(hashes)) {
     for (const alg of algs) {
@@ -51,7 +53,7 @@ describe('leftHalfHash()', () => {
     expect(leftHalfHash(accessToken, 'ML-DSA-65')).to.equal(hash.subarray(0, 32).toString('base64url'))
   })
 
-  for (const alg of ['none', 'HS256', 'ES256K', 'RS2567', '']) {
+  for (const alg of ['none', 'HS', 'HS1', 'HS256K', 'ES256K', 'RS2567', '']) {
     it(`knows no hash for "${alg}"`, () => {
       expect(() => leftHalfHash(accessToken, alg)).to.throw(
         oauth.UnsupportedOperationError,
@@ -85,6 +87,58 @@ describe('checkTokenHashes()', () => {
   })
 })
 
+describe('requirePushClaims()', () => {
+  const all = { ...claims, at_hash: atHash, [AUTH_REQ_ID_CLAIM]: 'id', [RT_HASH_CLAIM]: rtHash }
+  const tokens: oauth.TokenEndpointResponse = { access_token: accessToken, token_type: 'bearer' }
+  const refreshable = { ...tokens, refresh_token: refreshToken }
+
+  it('is content with all of them, and without rt_hash where there is no refresh token [PUSH-6]', () => {
+    requirePushClaims(all, refreshable)
+    requirePushClaims({ ...all, [RT_HASH_CLAIM]: undefined }, tokens)
+  })
+
+  for (const [claim, id] of [
+    [AUTH_REQ_ID_CLAIM, 'PUSH-4'],
+    ['at_hash', 'PUSH-5'],
+    [RT_HASH_CLAIM, 'PUSH-6'],
+  ] as const) {
+    it(`requires ${claim} [${id}]`, () => {
+      expect(() => requirePushClaims({ ...all, [claim]: undefined }, refreshable))
+        .to.throw(oauth.OperationProcessingError, `"${claim}"`)
+        .with.deep.property('cause', { claim })
+    })
+  }
+})
+
+describe('verifyMac()', () => {
+  const secret = 'a secret of 64 bytes, which is as long as HS512 wants a secret to be'
+  const input = (alg: string) =>
+    [{ alg }, claims].map((part) => Buffer.from(JSON.stringify(part)).toString('base64url')).join('.')
+  const macOf = (alg: string, key = secret) =>
+    createHmac(`sha${alg.slice(2)}`, key)
+      .update(input(alg))
+      .digest('base64url')
+
+  for (const alg of ['HS256', 'HS384', 'HS512']) {
+    it(`takes ${alg} by the secret, and by no other [TOK-9]`, () => {
+      verifyMac(`${input(alg)}.${macOf(alg)}`, secret)
+      for (const forged of [macOf(alg, `${secret}1`), macOf(alg, ''), macOf(alg).slice(0, -2), '']) {
+        expect(() => verifyMac(`${input(alg)}.${forged}`, secret), forged).to.throw(
+          oauth.OperationProcessingError,
+          'JWT signature verification failed',
+        )
+      }
+    })
+  }
+
+  it('covers header and payload [TOK-9]', () => {
+    const [header, payload] = input('HS256').split('.')
+    for (const changed of [`${header}.e30`, `${header}.${payload}.e30`, `e30.${payload}`]) {
+      expect(() => verifyMac(`${changed}.${macOf('HS256')}`, secret), changed).to.throw()
+    }
+  })
+})
+
 describe('checkExpectations()', () => {
   it('refuses a subject that only looks the same once encoded (TOK-18)', () => {
     const token = { ...claims, sub: '\ud800' }
@@ -105,6 +159,15 @@ describe('checkExpectations()', () => {
   it('drops the fraction of requestedAt, as iat has none (TOK-11)', () => {
     checkExpectations(claims, 'rp', { requestedAt: 1000.9 }, clock)
     expect(() => checkExpectations(claims, 'rp', { requestedAt: 1001 }, clock)).to.throw('"iat"')
+  })
+
+  it('wants the nonce that was sent, and leaves any nonce alone where that is switched off (TOK-17)', () => {
+    checkExpectations({ ...claims, nonce: 'n' }, 'rp', { nonce: 'n' }, clock)
+    for (const nonce of ['N', '', undefined]) {
+      const token = nonce === undefined ? claims : { ...claims, nonce }
+      expect(() => checkExpectations(token, 'rp', { nonce: 'n' }, clock), nonce).to.throw('"nonce"')
+    }
+    checkExpectations({ ...claims, nonce: 'any' }, 'rp', { nonce: false }, clock)
   })
 
   it('asks for no acr when none was asked for (TOK-15)', () => {

@@ -1,10 +1,15 @@
+import { generateKeyPairSync } from 'node:crypto'
 import { expect } from 'chai'
+import { decodeJwt } from 'jose'
 import { CibaError, RequestRefusedError } from '../../lib/errors.ts'
 import {
   type AuthenticationRequest,
   checkAuthenticationRequest,
 } from '../../lib/protocol/authentication-request.ts'
-import { createOp, type Op, type OpConfig } from '../../lib/protocol/op.ts'
+import { signingKey } from '../../lib/protocol/client-keys.ts'
+import { connect } from '../../lib/protocol/connection.ts'
+import { createOp, type Op } from '../../lib/protocol/op.ts'
+import type { OpConfig } from '../../lib/protocol/registration.ts'
 import type { CustomFetchInit } from '../../lib/protocol/transport.ts'
 import { goodTokenResponse, signingKeys } from '../support/id-tokens.ts'
 
@@ -40,27 +45,29 @@ describe('createOp()', () => {
   })
 
   function open(config: Partial<OpConfig> = {}): Op {
-    return createOp({
-      issuer: new URL(issuer),
-      clientID: 'a client',
-      clientSecret: 'a+secret: with %',
-      clientAuthMethod: 'client_secret_basic',
-      deliveryMode: 'poll',
-      clockTolerance: 30,
-      timeoutMs: 1_000,
-      allowInsecureRequests: false,
-      async customFetch(url, init) {
-        sent.push({ url, init })
-        const answer = answers[new URL(url).pathname]
-        if (!answer) throw new Error(`nobody is at ${url}`)
-        return answer(init)
-      },
-      ...config,
-    })
+    return createOp(
+      connect({
+        issuer: new URL(issuer),
+        clientID: 'a client',
+        clientSecret: 'a+secret: with %',
+        clientAuthMethod: 'client_secret_basic',
+        deliveryMode: 'poll',
+        clockTolerance: 30,
+        timeoutMs: 1_000,
+        allowInsecureRequests: false,
+        async customFetch(url, init) {
+          sent.push({ url, init })
+          const answer = answers[new URL(url).pathname]
+          if (!answer) throw new Error(`nobody is at ${url}`)
+          return answer(init)
+        },
+        ...config,
+      }),
+    )
   }
 
   const sentTo = (path: string) => sent.filter(({ url }) => new URL(url).pathname === path)
-  const bodyOf = (one: Sent | undefined) => Object.fromEntries(one?.init.body ?? [])
+  const bodyOf = (one: Sent | undefined) => Object.fromEntries((one?.init.body ?? []) as URLSearchParams)
   const failure = async (promise: Promise<unknown>): Promise<CibaError> => {
     try {
       await promise
@@ -90,11 +97,34 @@ describe('createOp()', () => {
     it('sends the secret in the form with client_secret_post, at both endpoints [AUTH-1]', async () => {
       const op = open({ clientAuthMethod: 'client_secret_post' })
       await op.authenticate(checked)
-      await op.requestTokens('id', expectations, 30_000)
+      await op.requestTokens({ authReqId: 'id', expectations }, 30_000)
       for (const path of ['/backchannel', '/token']) {
         const [request] = sentTo(path)
         expect(bodyOf(request)).to.include({ client_id: 'a client', client_secret: 'a+secret: with %' })
         expect(request?.init.headers).to.not.have.property('authorization')
+      }
+    })
+
+    it('writes the issuer into assertion and signed request to the letter [AUTH-2, SIG-2]', async () => {
+      const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+      const tenant = `${issuer}/tenant/`
+      answers['/tenant/.well-known/openid-configuration'] = () =>
+        Response.json({
+          ...metadata,
+          issuer: tenant,
+          backchannel_authentication_request_signing_alg_values_supported: ['ES256'],
+        })
+      const op = open({
+        issuer: new URL(tenant),
+        clientAuthMethod: 'private_key_jwt',
+        clientAssertionKeys: [signingKey(privateKey)],
+        requestObjectKeys: [signingKey(privateKey)],
+      })
+      await op.authenticate(checked)
+      await op.requestTokens({ authReqId: 'id', expectations }, 30_000)
+      const [asked, polled] = [bodyOf(sentTo('/backchannel')[0]), bodyOf(sentTo('/token')[0])]
+      for (const jwt of [asked['client_assertion'], asked['request'], polled['client_assertion']]) {
+        expect(decodeJwt(jwt ?? '')).to.have.property('aud', tenant)
       }
     })
 
@@ -182,7 +212,7 @@ describe('createOp()', () => {
 
   context('requestTokens()', () => {
     it('asks with the CIBA grant [POLL-1]', async () => {
-      const answer = await open().requestTokens('an id+&', expectations, 30_000)
+      const answer = await open().requestTokens({ authReqId: 'an id+&', expectations }, 30_000)
       expect(answer).to.deep.equal({ type: 'stillPending' })
       const [request] = sentTo('/token')
       expect(bodyOf(request)).to.deep.equal({
@@ -194,7 +224,7 @@ describe('createOp()', () => {
 
     it('sends nothing where discovery fails, and does not reject [POLL-10]', async () => {
       answers['/.well-known/openid-configuration'] = () => new Response(null, { status: 404 })
-      const answer = await open().requestTokens('id', expectations, 30_000)
+      const answer = await open().requestTokens({ authReqId: 'id', expectations }, 30_000)
       expect(answer).to.include({ type: 'unanswered', sent: false })
       expect(sentTo('/token')).to.have.length(0)
     })
@@ -207,9 +237,15 @@ describe('createOp()', () => {
       answers['/jwks'] = (init) =>
         failures-- > 0 ? new Response(null, { status: 503 }) : (keys?.(init) as Response)
       const op = open()
-      expect(await op.requestTokens('id', expectations, 30_000)).to.have.property('type', 'granted')
+      expect(await op.requestTokens({ authReqId: 'id', expectations }, 30_000)).to.have.property(
+        'type',
+        'granted',
+      )
       expect([sentTo('/token').length, sentTo('/jwks').length]).to.deep.equal([1, 3])
-      expect(await op.requestTokens('id', expectations, 30_000)).to.have.property('type', 'granted')
+      expect(await op.requestTokens({ authReqId: 'id', expectations }, 30_000)).to.have.property(
+        'type',
+        'granted',
+      )
       expect(sentTo('/jwks'), 'the second time').to.have.length(3)
       expect(sentTo('/.well-known/openid-configuration')).to.have.length(1)
     })
@@ -220,7 +256,7 @@ describe('createOp()', () => {
       answers['/.well-known/openid-configuration'] = () =>
         Response.json({ ...metadata, id_token_signing_alg_values_supported: ['ES256', 'PS256'] })
       const op = open({ idTokenSigningAlgs: ['PS256'] })
-      expect(await op.requestTokens('id', expectations, 30_000)).to.include({
+      expect(await op.requestTokens({ authReqId: 'id', expectations }, 30_000)).to.include({
         type: 'failed',
         error: 'invalid_token_response',
       })
@@ -240,14 +276,41 @@ describe('createOp()', () => {
       expect(sent).to.have.length(1)
     })
 
+    const takesCodes = () => Response.json({ ...metadata, backchannel_user_code_parameter_supported: true })
+
     it('refuses a user code where the OP does not say that it takes one [CFG-7]', async () => {
-      const error = await failure(open().prepare(withCode))
+      const error = await failure(open({ userCodeParameter: true }).prepare(withCode))
       expect(error).to.have.property('code', 'ERR_CIBA_INVALID_REQUEST')
-      expect(error.message).to.not.include('1234')
-      answers['/.well-known/openid-configuration'] = () =>
-        Response.json({ ...metadata, backchannel_user_code_parameter_supported: true })
-      await open().prepare(withCode)
+      expect(error.message)
+        .to.match(/the OP takes none/)
+        .and.not.include('1234')
+    })
+
+    it('refuses a user code where we have not registered that we send one [CFG-7]', async () => {
+      answers['/.well-known/openid-configuration'] = takesCodes
+      for (const config of [{}, { userCodeParameter: false }]) {
+        const error = await failure(open(config).prepare(withCode))
+        expect(error).to.have.property('code', 'ERR_CIBA_INVALID_REQUEST')
+        expect(error.message)
+          .to.match(/"userCodeParameter"/)
+          .and.not.include('1234')
+      }
+    })
+
+    it('takes a user code where both say so [CFG-7]', async () => {
+      answers['/.well-known/openid-configuration'] = takesCodes
+      expect(await open({ userCodeParameter: true }).prepare(withCode)).to.deep.equal({})
       expect(sentTo('/backchannel')).to.have.length(0)
+    })
+
+    it('makes a new DPoP key for each transaction, and none where one serves all [AUTH-7]', async () => {
+      const op = open({ dpop: 'perTransaction' })
+      const [{ dpopKey: one }, { dpopKey: other }] = [await op.prepare(checked), await op.prepare(checked)]
+      expect(one).to.include({ kty: 'EC', crv: 'P-256' }).and.have.property('d')
+      expect(other?.['d']).to.be.a('string').and.not.equal(one?.['d'])
+      const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+      expect(await open({ dpop: signingKey(privateKey) }).prepare(checked)).to.deep.equal({})
+      expect(await open().prepare(checked)).to.deep.equal({})
     })
   })
 })

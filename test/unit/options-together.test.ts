@@ -49,10 +49,12 @@ describe('resolveOptions() with', () => {
       })
     }
 
-    it('needs "baseURL" in ping mode only (CFG-5)', () => {
-      expect(message({ deliveryMode: 'ping' })).to.equal(
-        '"baseURL" option (or the environment variable BASE_URL) is required: with "deliveryMode" ping the OP must be able to call this app',
-      )
+    it('needs "baseURL" in ping and push mode only (CFG-5)', () => {
+      for (const deliveryMode of ['ping', 'push']) {
+        expect(message({ deliveryMode })).to.equal(
+          `"baseURL" option (or the environment variable BASE_URL) is required: with "deliveryMode" ${deliveryMode} the OP must be able to call this app`,
+        )
+      }
       expect(resolve({ deliveryMode: 'poll' }).client).to.not.have.property('baseURL')
     })
 
@@ -179,6 +181,12 @@ describe('resolveOptions() with', () => {
       ['longPollTimeOut', 'longPollTimeout'],
       ['route', 'routes'],
       ['CLIENTSECRET', 'clientSecret'],
+      ['requestObjectSigningKeys', 'requestObjectSigningKey'],
+      ['idTokenDecryptionKeys', 'idTokenDecryptionKey'],
+      ['mTLS', 'mtls'],
+      ['DPoP', 'dpop'],
+      ['profiles', 'profile'],
+      ['postLogoutRedirectUri', 'postLogoutRedirect'],
     ]) {
       it(`refuses "${name}" and asks for "${meant}"`, () => {
         const error = refusal({ ...required, [String(name)]: undefined })
@@ -188,8 +196,8 @@ describe('resolveOptions() with', () => {
     }
 
     for (const name of [
-      ...['mtls', 'dpop', 'profile', 'loginPage', 'requestObjectSigningKey', 'requestObjectSigningAlg'],
-      ...['clientAssertionSigningKey', 'clientAssertionSigningAlg', 'idTokenDecryptionKey', 'constructor'],
+      ...['loginPage', 'jwksCache', 'refresh', 'telemetry', 'signingKey', 'authorizeStart', 'fapi'],
+      ...['constructor', 'hasOwnProperty'],
     ]) {
       it(`refuses "${name}" of no version yet`, () => {
         expect(message({ [name]: {} })).to.equal(`"${name}" option is unknown`)
@@ -204,69 +212,6 @@ describe('resolveOptions() with', () => {
       expect(message({ startLimiter: { hints: {} } })).to.equal(
         '"startLimiter.hints" option is unknown, did you mean "startLimiter.hint"?',
       )
-    })
-  })
-
-  context('parts of options', () => {
-    for (const path of [
-      'ciba',
-      '/',
-      '',
-      '/a/',
-      '/a b',
-      '/:id',
-      '/a*',
-      '/a?b',
-      '//x/..%2f',
-      true,
-      null,
-      7,
-      /a/,
-    ]) {
-      it(`refuses ${inspect(path)} for a route`, () => {
-        const shown = path instanceof RegExp ? 'object' : JSON.stringify(path)
-        expect(message({ routes: { start: path } })).to.equal(
-          `"routes.start" option must be a path such as "/ciba/start", or false, received ${shown}`,
-        )
-      })
-    }
-
-    it('refuses two routes in one place, but not two that are switched off', () => {
-      expect(message({ routes: { poll: '/ciba/start' } })).to.equal(
-        '"routes" option must all differ, but "/ciba/start" is there twice',
-      )
-      expect(resolve({ routes: { poll: false, start: false } }).routes).to.include({
-        poll: false,
-        start: false,
-      })
-    })
-
-    it('keeps the default of a route that is explicitly undefined', () => {
-      expect(resolve({ routes: { start: undefined } }).routes.start).to.equal('/ciba/start')
-    })
-
-    it('refuses limiters that do not limit', () => {
-      for (const part of ['hint', 'session']) {
-        expect(message({ startLimiter: { [part]: { points: 5 } } })).to.equal(
-          `"startLimiter.${part}" option must be a limiter of rate-limiter-flexible, received object`,
-        )
-      }
-    })
-
-    it('refuses a hint in "authorizationParams": who is asked differs each time', () => {
-      for (const hint of ['loginHint', 'loginHintToken', 'idTokenHint']) {
-        expect(message({ authorizationParams: { [hint]: 'alice' } })).to.equal(
-          `"authorizationParams" option must not contain "${hint}": who is asked differs each time`,
-        )
-      }
-    })
-
-    it('checks "authorizationParams" as every authentication request (REQ-2, REQ-10)', () => {
-      expect(message({ authorizationParams: { scope: 'email' } })).to.equal(
-        '"authorizationParams" option is not valid: "scope" must contain "openid"',
-      )
-      expect(message({ authorizationParams: { requestedExpiry: 0 } })).to.include('"requestedExpiry" must be')
-      expect(message({ authorizationParams: { prompt: 'login' } })).to.include('"prompt" is not a member')
     })
   })
 
@@ -285,6 +230,9 @@ describe('resolveOptions() with', () => {
       refusal({ ...required, secret: 'hunter22-enough', deliveryMode: 'x' }),
       refusal({ ...required, issuerBaseURL: 'https://hunter22@op.example.com' }),
       refusal({ ...required, baseURL: 'https://user:hunter22@my-app.example.com' }),
+      refusal({ ...required, clientSecret: 'hunter22', clientAuthMethod: 'client_secret_jwt' }),
+      refusal({ ...required, clientSecret: 'hunter22', idTokenSigningAlg: 'HS512' }),
+      refusal({ ...required, clientSecret: 'hunter22', clientAuthMethod: 'private_key_jwt' }),
     ]
     for (const error of errors) expect(inspect(error, { depth: 5 })).to.not.include('hunter2')
   })
@@ -307,10 +255,21 @@ describe('resolveOptions() with', () => {
   it('does not follow later changes of what was given', () => {
     const alg = ['ES256']
     const secret = ['12345678']
-    const { client } = resolve({ idTokenSigningAlg: alg, secret })
+    const checks = { nonce: false }
+    const authorizationParams = { authorizationDetails: [{ type: 'a', actions: ['read'] }] }
+    const { client } = resolve({
+      idTokenSigningAlg: alg,
+      secret,
+      idTokenChecks: checks,
+      authorizationParams,
+    })
     alg.push('none')
     secret[0] = 'another-secret'
+    Object.assign(checks, { acr: false })
+    authorizationParams.authorizationDetails[0]?.actions.push('write')
     expect(client.op.idTokenSigningAlgs).to.deep.equal(['ES256'])
     expect(client.secrets).to.deep.equal(['12345678'])
+    expect(client.op.idTokenChecks).to.deep.equal({ acr: true, nonce: false })
+    expect(client.authorizationParams.authorizationDetails).to.deep.equal([{ type: 'a', actions: ['read'] }])
   })
 })

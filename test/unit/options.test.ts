@@ -1,74 +1,31 @@
-import { inspect } from 'node:util'
-import { expect } from 'chai'
-import { type CibaOptions, type ResolvedOptions, resolveOptions } from '../../lib/express/options.ts'
+import type { CibaOptions } from '../../lib/express/options.ts'
 import { MemoryTransactionStore } from '../../lib/stores/memory.ts'
+import {
+  itFollows,
+  notBoolean,
+  notFunction,
+  notObject,
+  notSeconds,
+  notText,
+  type OpOption,
+  type Rule,
+} from '../support/option-rules.ts'
 
-type Option = keyof CibaOptions
-
-const required = {
-  issuerBaseURL: 'https://op.example.com',
-  clientID: 'the-client',
-  clientSecret: 'the-client-secret',
-}
 const longSecrets = ['hunter22-first-secret', 'hunter22-second-secret']
 const foreignStore = { read: async () => undefined, write: async () => true, watch: () => () => {} }
 const memoryStore = new MemoryTransactionStore()
 const limiter = { consume: async () => {} }
-const [fetch, startParams, afterAuthentication] = [
-  async () => new Response(),
-  () => ({ loginHint: '' }),
-  () => {},
-]
-
-const resolve = (options: object, env: NodeJS.ProcessEnv = {}) =>
-  resolveOptions({ ...required, ...options } as CibaOptions, env)
-
-function refusal(options: object, env: NodeJS.ProcessEnv = {}): TypeError & { code: string; option: string } {
-  try {
-    resolve(options, env)
-  } catch (error) {
-    expect(error).to.be.instanceOf(TypeError)
-    expect(error).to.have.property('code', 'ERR_CIBA_INVALID_OPTION')
-    return error as TypeError & { code: string; option: string }
-  }
-  return expect.fail('accepted')
+const noRoutes = {
+  start: false,
+  poll: false,
+  cancel: false,
+  notification: false,
+  logout: false,
+  jwks: false,
+  backchannelLogout: false,
 }
+const [startParams, afterAuthentication] = [() => ({ loginHint: '' }), () => {}]
 
-/** How an option is read, what it means by default, what it may be, and what is said about everything else. */
-interface Rule {
-  /** Where to find it in the result. */
-  readonly read: (resolved: ResolvedOptions) => unknown
-  /** Absent, explicitly `undefined`: this. Not given for what is required. */
-  readonly byDefault?: unknown
-  /** Values, and what they are read as if not as themselves. */
-  readonly valid: readonly (readonly [value: unknown, readAs?: unknown])[]
-  readonly mustBe?: string
-  /** Values, and how the message shows them; without the latter it shows nothing. */
-  readonly wrong: readonly (readonly [value: unknown, shown?: string])[]
-  /** What else it needs to be valid. */
-  readonly beside?: CibaOptions
-}
-
-const notText = [
-  [7, '7'],
-  ['', '""'],
-  [' ', '" "'],
-  [{}, 'object'],
-  [[], 'an array'],
-  [true, 'true'],
-] as const
-const notObject = [
-  ['x', '"x"'],
-  [null, 'null'],
-  [[], 'an array'],
-  [() => {}, 'function'],
-] as const
-const notFunction = [
-  ['x', '"x"'],
-  [null, 'null'],
-  [{}, 'object'],
-  [false, 'false'],
-] as const
 const notURL = [
   ['op.example.com', '"op.example.com"'],
   ['', '""'],
@@ -80,15 +37,8 @@ const notURL = [
   [new URL('https://op.example.com'), 'object'],
   [7, '7'],
 ] as const
-const notSeconds = [
-  ['10', '"10"'],
-  [Number.NaN, 'NaN'],
-  [null, 'null'],
-  [301, '301'],
-  [-1, '-1'],
-] as const
 
-const rules: Record<Option, Rule> = {
+const rules: Record<Exclude<keyof CibaOptions, OpOption>, Rule> = {
   issuerBaseURL: {
     read: ({ client }) => client.op.issuer.href,
     valid: [['https://op.example.com/tenant/'], ['https://op.example.com:8443/a']],
@@ -100,12 +50,6 @@ const rules: Record<Option, Rule> = {
     valid: [['another-client'], [' a b ']],
     mustBe: 'a non-empty string',
     wrong: notText,
-  },
-  clientSecret: {
-    read: ({ client }) => client.op.clientSecret,
-    valid: [['x'], ['a b']],
-    mustBe: 'a non-empty string',
-    wrong: [[''], [' '], [7], [['hunter22']], [{ secret: 'hunter22' }]],
   },
   baseURL: {
     read: ({ client }) => client.baseURL?.href,
@@ -126,40 +70,16 @@ const rules: Record<Option, Rule> = {
   deliveryMode: {
     read: ({ client }) => client.op.deliveryMode,
     byDefault: 'poll',
-    valid: [['poll'], ['ping']],
-    mustBe: '"poll" or "ping"',
+    valid: [['poll'], ['ping'], ['push']],
+    mustBe: '"poll", "ping" or "push"',
     wrong: [
       ['pign', '"pign"'],
-      ['push', '"push"'],
+      ['PUSH', '"PUSH"'],
       ['', '""'],
       [null, 'null'],
       [['ping'], 'an array'],
     ],
     beside: { baseURL: 'https://my-app.example.com' },
-  },
-  clientAuthMethod: {
-    read: ({ client }) => client.op.clientAuthMethod,
-    byDefault: 'client_secret_basic',
-    valid: [['client_secret_basic'], ['client_secret_post']],
-    mustBe: '"client_secret_basic" or "client_secret_post"',
-    wrong: [
-      ['none', '"none"'],
-      ['private_key_jwt', '"private_key_jwt"'],
-      [null, 'null'],
-    ],
-  },
-  idTokenSigningAlg: {
-    read: ({ client }) => client.op.idTokenSigningAlgs,
-    byDefault: undefined,
-    valid: [['ES256', ['ES256']], [['PS256', 'EdDSA', 'Ed25519', 'RS512']]],
-    mustBe: 'an asymmetric JWS algorithm such as "ES256", or an array of them',
-    wrong: [
-      ['none', '"none"'],
-      ['HS256', '"HS256"'],
-      [['ES256', 'none'], 'an array'],
-      [[], 'an array'],
-      [7, '7'],
-    ],
   },
   authorizationParams: {
     read: ({ client }) => client.authorizationParams,
@@ -167,6 +87,21 @@ const rules: Record<Option, Rule> = {
     valid: [
       [{}, { scope: 'openid' }],
       [{ scope: 'openid email', acrValues: ['a'], bindingMessage: 'auto', requestedExpiry: 60, maxAge: 0 }],
+      [
+        {
+          authorizationDetails: [{ type: 'a', actions: ['b'], limit: { value: 1.5, open: null } }],
+          resource: ['https://api.example.com', 'urn:example:b'],
+          requestContext: { device: 'Kiosk 7' },
+          extra: { ui_locales: 'de' },
+        },
+        {
+          scope: 'openid',
+          authorizationDetails: [{ type: 'a', actions: ['b'], limit: { value: 1.5, open: null } }],
+          resource: ['https://api.example.com', 'urn:example:b'],
+          requestContext: { device: 'Kiosk 7' },
+          extra: { ui_locales: 'de' },
+        },
+      ],
     ],
     mustBe: 'an object',
     wrong: notObject,
@@ -201,22 +136,25 @@ const rules: Record<Option, Rule> = {
     mustBe: 'a number of seconds from 0 to 300',
     wrong: notSeconds,
   },
-  customFetch: {
-    read: ({ client }) => client.op.customFetch,
-    byDefault: undefined,
-    valid: [[fetch]],
-    mustBe: 'a function like fetch',
-    wrong: notFunction,
-  },
   allowInsecureRequests: {
     read: ({ client }) => client.op.allowInsecureRequests,
     byDefault: false,
     valid: [[true], [false]],
     mustBe: 'true or false',
+    wrong: notBoolean,
+  },
+  profile: {
+    // What it asks for is in `profile.test.ts`.
+    read: ({ client }) => client.profile,
+    byDefault: undefined,
+    valid: [],
+    mustBe: '"fapi-ciba-id1"',
     wrong: [
-      ['true', '"true"'],
-      [1, '1'],
+      ['fapi2-ciba', '"fapi2-ciba"'],
+      ['', '""'],
+      [true, 'true'],
       [null, 'null'],
+      [{}, 'object'],
     ],
   },
   routes: {
@@ -227,12 +165,12 @@ const rules: Record<Option, Rule> = {
       cancel: '/ciba/cancel',
       notification: '/ciba/notification',
       logout: '/ciba/logout',
+      jwks: false,
+      backchannelLogout: false,
     },
     valid: [
-      [
-        { start: '/s', poll: '/a/b.c~d-e_f', cancel: false, notification: false, logout: false },
-        { start: '/s', poll: '/a/b.c~d-e_f', cancel: false, notification: false, logout: false },
-      ],
+      [{ ...noRoutes, start: '/s', poll: '/a/b.c~d-e_f' }],
+      [{ ...noRoutes, jwks: '/.well-known/jwks.json', backchannelLogout: '/logged-out' }],
     ],
     mustBe: 'an object of paths',
     wrong: notObject,
@@ -287,30 +225,38 @@ const rules: Record<Option, Rule> = {
     mustBe: 'a function',
     wrong: notFunction,
   },
+  idpLogout: {
+    read: ({ idpLogout }) => idpLogout,
+    byDefault: false,
+    valid: [[true], [false]],
+    mustBe: 'true or false',
+    wrong: notBoolean,
+  },
+  postLogoutRedirect: {
+    read: ({ postLogoutRedirect }) => postLogoutRedirect,
+    byDefault: '/',
+    valid: [['/'], ['/bye?from=here#top'], ['https://www.example.com'], ['https://www.example.com/bye?a=b']],
+    mustBe: 'a path such as "/", or an https URL',
+    wrong: [
+      ['', '""'],
+      ['bye', '"bye"'],
+      ['//www.example.com', '"//www.example.com"'],
+      ['/\\www.example.com', JSON.stringify('/\\www.example.com')],
+      ['/a b', '"/a b"'],
+      ['/a\n', JSON.stringify('/a\n')],
+      ['http://www.example.com', '"http://www.example.com"'],
+      [' https://www.example.com', '" https://www.example.com"'],
+      ['https://www.example.com/\r\nX: y', JSON.stringify('https://www.example.com/\r\nX: y')],
+      ['https://', '"https://"'],
+      ['javascript:alert(1)', '"javascript:alert(1)"'],
+      ['data:text/html,x', '"data:text/html,x"'],
+      [false, 'false'],
+      [null, 'null'],
+      [new URL('https://www.example.com'), 'object'],
+    ],
+  },
 }
 
 describe('resolveOptions()', () => {
-  for (const [option, { read, valid, mustBe, wrong, beside, ...rest }] of Object.entries(rules)) {
-    context(`"${option}"`, () => {
-      if ('byDefault' in rest) {
-        it('has its default when absent, or explicitly undefined', () => {
-          expect(read(resolve({}))).to.deep.equal(rest.byDefault)
-          expect(read(resolve({ [option]: undefined }))).to.deep.equal(rest.byDefault)
-        })
-      }
-      for (const [value, readAs = value] of valid) {
-        it(`may be ${inspect(value, { depth: 1, breakLength: Number.POSITIVE_INFINITY })}`, () => {
-          expect(read(resolve({ ...beside, [option]: value }))).to.deep.equal(readAs)
-        })
-      }
-      for (const [value, shown] of wrong) {
-        it(`must not be ${inspect(value, { depth: 1, breakLength: Number.POSITIVE_INFINITY })}`, () => {
-          const error = refusal({ ...beside, [option]: value })
-          const received = shown === undefined ? '' : `, received ${shown}`
-          expect(error.message).to.equal(`"${option}" option must be ${mustBe}${received}`)
-          expect(error.option).to.equal(option)
-        })
-      }
-    })
-  }
+  itFollows(rules)
 })

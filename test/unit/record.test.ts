@@ -2,6 +2,7 @@ import { expect } from 'chai'
 import { CompactEncrypt } from 'jose'
 import { deriveKeys } from '../../lib/keys.ts'
 import { type RecordSealer, recordSealer, retentionMs } from '../../lib/record.ts'
+import { sealer as sealerFor } from '../../lib/seal.ts'
 import type { StoredRecord } from '../../lib/store.ts'
 import { acknowledged, complete, ended } from '../support/transactions.ts'
 
@@ -71,7 +72,7 @@ describe('recordSealer()', () => {
   it('is a compact JWE with AES-256-GCM under the name of the key', async () => {
     const [header = '', encryptedKey, ...rest] = (await sealer.seal(acknowledged, 1)).data.split('.')
     const { keyId } = deriveKeys(['the secret'])[0]
-    const expected = { alg: 'dir', enc: 'A256GCM', kid: keyId }
+    const expected = { alg: 'dir', enc: 'A256GCM', kid: keyId, typ: 'transaction' }
     expect(JSON.parse(Buffer.from(header, 'base64url').toString())).to.deep.equal(expected)
     expect(encryptedKey).to.equal('')
     expect(rest).to.have.length(3)
@@ -85,13 +86,22 @@ describe('recordSealer()', () => {
   it('opens nothing that another secret sealed, and says neither', async () => {
     const record = await sealerOf('another secret').seal(complete, 1)
     const error = await refusal(sealer.open(record))
-    expect(error.message).to.equal('the record was sealed with a secret that is not configured')
+    expect(error.message).to.equal('it was sealed with a secret that is not configured')
   })
 
   it('opens nothing sealed with another secret under the name of ours', async () => {
     const { keyId } = deriveKeys(['the secret'])[0]
     const forged = recordSealer([{ ...deriveKeys(['another secret'])[0], keyId }])
     await refusal(sealer.open(await forged.seal(complete, 1)))
+  })
+
+  it('opens nothing that was sealed for another purpose, with the same secret [SEC-9]', async () => {
+    const keys = deriveKeys(['the secret'])
+    const record = await sealer.seal(complete, 1)
+    const data = await sealerFor(keys, 'dpop key').seal(JSON.stringify(complete))
+    const error = await refusal(sealer.open({ ...record, data }))
+    expect(error.message).to.equal('it was sealed for another purpose')
+    await refusal(sealerFor(keys, 'dpop key').open(record.data))
   })
 
   it('opens old records after the secret was rotated, and seals new ones with the new secret', async () => {

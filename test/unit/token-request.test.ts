@@ -1,7 +1,8 @@
 import { expect } from 'chai'
 import type { AuthorizationServer } from 'oauth4webapi'
-import { customFetch } from 'oauth4webapi'
 import type { Expectations } from '../../lib/grant.ts'
+import { connect } from '../../lib/protocol/connection.ts'
+import type { OpConfig } from '../../lib/protocol/registration.ts'
 import { requestTokens, type TokenAnswer } from '../../lib/protocol/token-request.ts'
 import { goodTokenResponse, signingKeys, type TokenContext } from '../support/id-tokens.ts'
 
@@ -27,30 +28,38 @@ describe('requestTokens()', () => {
     answer: () => Response | Promise<Response>,
     more: Partial<Expectations> = {},
     server: Partial<AuthorizationServer> = {},
+    config: Partial<OpConfig> = {},
   ): Promise<TokenAnswer> {
-    return requestTokens(
-      {
-        server: {
-          issuer: op.issuer,
-          jwks_uri: 'https://op.test/jwks',
-          id_token_signing_alg_values_supported: ['ES256', 'RS256'],
-          ...server,
-        },
-        client: { client_id: 'client' },
-        async send() {
+    const metadata = {
+      issuer: op.issuer,
+      jwks_uri: 'https://op.test/jwks',
+      token_endpoint: 'https://op.test/token',
+      backchannel_authentication_endpoint: 'https://op.test/backchannel',
+      id_token_signing_alg_values_supported: ['ES256', 'RS256'],
+      ...server,
+    }
+    const connection = connect({
+      issuer: new URL(op.issuer),
+      clientID: 'client',
+      clientSecret: 'secret',
+      clientAuthMethod: 'client_secret_basic',
+      deliveryMode: 'poll',
+      clockTolerance: 30,
+      timeoutMs: 1_000,
+      allowInsecureRequests: false,
+      async customFetch(url) {
+        if (url.endsWith('/openid-configuration')) return Response.json(metadata)
+        if (url.endsWith('/token')) {
           sent++
           return answer()
-        },
-        validation: {
-          [customFetch]: async () => {
-            keysAsked++
-            return Response.json((await signingKeys()).jwks)
-          },
-        },
+        }
+        keysAsked++
+        return Response.json((await signingKeys()).jwks)
       },
-      op.authReqId,
-      { ...expectations(), ...more },
-    )
+      ...config,
+    })
+    const { authReqId } = op
+    return requestTokens(connection, { authReqId, expectations: { ...expectations(), ...more } }, 30_000)
   }
 
   const json = (body: unknown, status: number, headers: Record<string, string> = {}) =>
@@ -166,6 +175,12 @@ describe('requestTokens()', () => {
     })
   })
 
+  it('fails at once without the DPoP key, which no later try would bring, and sends nothing [AUTH-7]', async () => {
+    const answer = await ask(() => json({}, 200), {}, {}, { dpop: 'perTransaction' })
+    expect(answer).to.include({ type: 'failed', error: 'invalid_dpop_proof' })
+    expect(sent).to.equal(0)
+  })
+
   context('the OP grants', () => {
     const granted = async (
       overrides: Parameters<typeof goodTokenResponse>[1] = {},
@@ -204,6 +219,7 @@ describe('requestTokens()', () => {
       ['the subject', 'TOK-18', { expectedSubject: 'alice' }, { expectedSubject: 'bob' }],
       ['the acr', 'TOK-15', { acrValues: ['silver', 'gold'] }, { acrValues: ['bronze'] }],
       ['the age of the authentication', 'TOK-16', { maxAge: 60 }, { maxAge: 0 }],
+      ['the nonce', 'TOK-17', { nonce: 'n' }, { nonce: 'another' }],
       [
         'the time of the request',
         'TOK-11',
@@ -213,10 +229,12 @@ describe('requestTokens()', () => {
     ]
     for (const [what, id, right, wrong] of expected) {
       it(`holds the ID token to ${what} [${id}]`, async () => {
-        const overrides = { claims: { acr: 'gold', auth_time: Math.floor(Date.now() / 1000) - 40 } }
-        expect((await granted(overrides, right)).claims.sub).to.equal('alice')
+        const overrides = {
+          claims: { acr: 'gold', nonce: 'n', auth_time: Math.floor(Date.now() / 1000) - 40 },
+        }
+        expect((await granted(overrides, { nonce: 'n', ...right })).claims.sub).to.equal('alice')
         const response = await goodTokenResponse(op, overrides)
-        expect(await ask(() => json(response, 200), wrong)).to.include({
+        expect(await ask(() => json(response, 200), { nonce: 'n', ...wrong })).to.include({
           type: 'failed',
           error: 'invalid_token_response',
         })

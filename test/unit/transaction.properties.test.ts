@@ -1,176 +1,16 @@
 import { expect } from 'chai'
-import fc from 'fast-check'
 import {
   isOpen,
-  newTransaction,
   nextStep,
+  pushGraceMs,
   type Transaction,
   type TransactionEvent,
 } from '../../lib/transaction.ts'
 import { transition } from '../../lib/transition.ts'
 import { grant } from '../support/fake-op.ts'
-import { deepFreeze } from '../support/transactions.ts'
+import { always, answerTypes, type Step } from '../support/transaction-plays.ts'
 
-const start = 1_800_000_000_000
 const secrets = Object.values(grant.tokens).filter((token) => /^the-/.test(token))
-
-/** One event, and how long after the one before it. */
-interface Move {
-  readonly pauseMs: number
-  readonly event: (at: number, transaction: Transaction) => TransactionEvent
-}
-
-/** One move that had an effect, or had none. */
-interface Step {
-  readonly before: Transaction
-  readonly event: TransactionEvent
-  readonly at: number
-  readonly after: Transaction | undefined
-}
-
-const holder = fc.constantFrom('a', 'b', 'c')
-const authReqId = fc.constantFrom('A', 'A', 'A', 'B')
-const ackParts = {
-  sentAgoMs: fc.nat(3_000),
-  expiresIn: fc.integer({ min: 1, max: 200 }),
-  interval: fc.integer({ min: 1, max: 20 }),
-}
-/** Mostly of whoever holds the lease or the claim, so that most of it counts. */
-const reporter = fc.tuple(holder, fc.nat(9)).map(([other, luck]) => (transaction: Transaction) => {
-  const holds = isOpen(transaction)
-    ? transaction.lease
-    : transaction.state === 'complete' && transaction.claim
-  return holds && luck > 1 ? holds.holder : other
-})
-
-const answerTypes = [
-  'stillPending',
-  'slowedDown',
-  'busy',
-  'unanswered',
-  'denied',
-  'expired',
-  'failed',
-] as const
-
-const event: fc.Arbitrary<Move['event']> = fc.oneof(
-  {
-    weight: 2,
-    arbitrary: fc.record({ authReqId, ...ackParts }).map(({ sentAgoMs, ...rest }) => (at: number) => ({
-      type: 'acknowledged' as const,
-      sentAt: at - sentAgoMs,
-      ...rest,
-    })),
-  },
-  {
-    weight: 4,
-    arbitrary: fc.record({ authReqId, holder }).map((ping) => () => ({ type: 'pinged' as const, ...ping })),
-  },
-  {
-    weight: 1,
-    arbitrary: holder.map((by) => () => ({ type: 'answeredPing' as const, holder: by })),
-  },
-  {
-    weight: 8,
-    arbitrary: fc
-      .record({ holder, forMs: fc.integer({ min: 1, max: 40_000 }) })
-      .map(({ holder, forMs }) => (at: number) => ({ type: 'leased' as const, holder, until: at + forMs })),
-  },
-  {
-    weight: 6,
-    arbitrary: fc
-      .record({
-        type: fc.constantFrom(...answerTypes.slice(0, 4), ...answerTypes.slice(0, 4), ...answerTypes),
-        reporter,
-        retryAfterMs: fc.nat(60_000),
-        sent: fc.boolean(),
-        error: fc.constantFrom('invalid_grant', 'invalid_client'),
-      })
-      .map(
-        ({ reporter, ...rest }) =>
-          (_: number, transaction: Transaction) =>
-            ({ ...rest, holder: reporter(transaction) }) as TransactionEvent,
-      ),
-  },
-  {
-    weight: 1,
-    arbitrary: reporter.map((by) => (_: number, transaction: Transaction) => ({
-      type: 'granted' as const,
-      holder: by(transaction),
-      grant,
-    })),
-  },
-  {
-    weight: 3,
-    arbitrary: fc
-      .record({ type: fc.constantFrom('claimed', 'claimed', 'released', 'delivered', 'refused'), reporter })
-      .map(
-        ({ type, reporter }) =>
-          (at: number, transaction: Transaction) =>
-            ({ type, holder: reporter(transaction), until: at + 10_000 }) as TransactionEvent,
-      ),
-  },
-  {
-    weight: 1,
-    arbitrary: fc.oneof(
-      fc.constant(() => ({ type: 'timedOut' as const })),
-      fc.constant(() => ({ type: 'cancelled' as const })),
-      fc.constant(() => ({ type: 'notStarted' as const, error: 'invalid_scope' })),
-      fc.constant((at: number) => ({ type: 'hidden' as const, sentAt: at, expiresIn: 20, interval: 5 })),
-    ),
-  },
-)
-/** Often an instant, sometimes about an interval, seldom past a deadline. */
-const pauseMs = fc.oneof(
-  { weight: 4, arbitrary: fc.nat(200) },
-  { weight: 4, arbitrary: fc.nat(12_000) },
-  { weight: 1, arbitrary: fc.nat(120_000) },
-)
-const moves = fc.array(fc.record({ pauseMs, event }), { minLength: 5, maxLength: 60 })
-
-/** Plays the moves on a new transaction, acknowledged or not. */
-function play(script: readonly Move[], deliveryMode: 'poll' | 'ping'): Step[] {
-  let at = start
-  let transaction: Transaction = newTransaction(
-    { id: 'the-id', owner: 'the-owner', deliveryMode, expectations: { requestedAt: start, scope: 'openid' } },
-    at,
-  )
-  return script.map(({ pauseMs, event: make }) => {
-    at += pauseMs
-    const event = make(at, transaction)
-    const step = { before: transaction, event, at, after: transition(deepFreeze(transaction), event, at) }
-    transaction = step.after ?? transaction
-    return step
-  })
-}
-
-/** Holds the property against many plays, half of them acknowledged from the outset. */
-function always(property: (steps: Step[]) => void): void {
-  const opening = moves.chain((script) =>
-    fc.boolean().map((acknowledged): Move[] =>
-      acknowledged
-        ? [
-            {
-              pauseMs: 100,
-              event: (at) => ({
-                type: 'acknowledged',
-                authReqId: 'A',
-                sentAt: at,
-                expiresIn: 150,
-                interval: 2,
-              }),
-            },
-            ...script,
-          ]
-        : script,
-    ),
-  )
-  fc.assert(
-    fc.property(opening, fc.constantFrom('poll', 'ping'), (script, mode) => property(play(script, mode))),
-    { numRuns: 1_000 },
-  )
-}
-
 const leasesOf = (steps: Step[]) => steps.filter((step) => step.event.type === 'leased' && step.after)
 
 describe('any sequence of events', function () {
@@ -180,18 +20,22 @@ describe('any sequence of events', function () {
     const reached = new Set<string>()
     let pingsInFlight = 0
     let takenOver = 0
+    const pushes = { kept: 0, applied: 0, discarded: 0, direct: 0 }
     always((steps) => {
       for (const { before, after, event } of steps) {
         if (!after) continue
         reached.add(after.state === 'complete' ? after.delivery : after.state)
         if (after.state === 'ready' && after.lease) pingsInFlight += 1
         if (event.type === 'leased' && isOpen(before) && before.lease) takenOver += 1
+        if (event.type === 'pushed') pushes[isOpen(after) ? 'kept' : 'direct'] += 1
+        const isEarly = event.type === 'acknowledged' && 'earlyPush' in before
+        if (isEarly) pushes[isOpen(after) ? 'discarded' : 'applied'] += 1
       }
     })
     expect([...reached]).to.have.members(
       'pending ready undelivered delivered refused denied expired failed cancelled'.split(' '),
     )
-    expect(Math.min(pingsInFlight, takenOver)).to.be.greaterThan(20)
+    expect(Math.min(pingsInFlight, takenOver, ...Object.values(pushes))).to.be.greaterThan(10)
   })
 
   it('never has two leases held at once (POLL-2)', () => {
@@ -246,6 +90,35 @@ describe('any sequence of events', function () {
     })
   })
 
+  it('never asks the OP that pushes, though nothing was pushed for long (PUSH-8)', () => {
+    always((steps) => {
+      for (const { before, after, at } of steps) {
+        if (before.deliveryMode !== 'push') continue
+        expect(nextStep(after ?? before, at, 'a').do).to.not.equal('requestTokens')
+        if (after) expect(after).to.not.have.property('lease')
+      }
+    })
+  })
+
+  it('never believes a push for another auth_req_id, early or not (PUSH-4)', () => {
+    always((steps) => {
+      for (const { after } of steps) {
+        if (!after || isOpen(after)) continue
+        const told = after.state === 'complete' ? after.grant?.claims.sub : after.error
+        if (told?.startsWith('pushed')) expect(told).to.equal(`pushed for ${after.authReqId}`)
+      }
+    })
+  })
+
+  it('never gives up on a push before its deadline and ten seconds (PUSH-9)', () => {
+    always((steps) => {
+      for (const { before, event, at, after } of steps) {
+        if (before.deliveryMode !== 'push' || event.type !== 'timedOut' || !after) continue
+        expect(at).to.be.at.least(before.expiresAt + 10_000)
+      }
+    })
+  })
+
   it('never shrinks the interval, or moves the deadline, once acknowledged (POLL-3)', () => {
     always((steps) => {
       for (const { before, after } of steps) {
@@ -271,7 +144,8 @@ describe('any sequence of events', function () {
       for (const { after } of steps) {
         if (!after) continue
         const kept = secrets.filter((secret) => JSON.stringify(after).includes(secret))
-        const due = after.state === 'complete' && after.delivery === 'undelivered'
+        const early = after.state === 'pending' && after.earlyPush?.outcome.type === 'granted'
+        const due = early || (after.state === 'complete' && after.delivery === 'undelivered')
         expect(kept).to.have.length(due ? secrets.length : 0)
       }
     })
@@ -303,7 +177,8 @@ describe('any sequence of events', function () {
         if (!isOpen(after)) throw new Error('waits for nothing')
         const leased = after.lease && at < after.lease.until
         expect(step.until).to.be.greaterThan(at)
-        expect(step.until).to.be.at.most(leased ? Number(after.lease?.until) : after.expiresAt)
+        const lastChance = after.expiresAt + (after.deliveryMode === 'push' ? pushGraceMs : 0)
+        expect(step.until).to.be.at.most(leased ? Number(after.lease?.until) : lastChance)
       }
     })
   })

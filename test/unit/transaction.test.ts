@@ -1,13 +1,16 @@
 import { expect } from 'chai'
-import type { Transaction, TransactionEvent } from '../../lib/transaction.ts'
+import { pushGraceMs, type Transaction, type TransactionEvent } from '../../lib/transaction.ts'
 import { transition } from '../../lib/transition.ts'
 import { grant } from '../support/fake-op.ts'
 import {
   acknowledged,
+  acknowledgedPush,
   after,
+  approval,
   base,
   complete,
   deepFreeze,
+  denial,
   due,
   ended,
   holder,
@@ -15,9 +18,11 @@ import {
   leased,
   now,
   over,
+  pushed,
   ready,
   settled,
   unacknowledged,
+  unacknowledgedPush,
 } from '../support/transactions.ts'
 
 type EventType = TransactionEvent['type']
@@ -37,6 +42,23 @@ const situations = {
     'pending, lease ran out': { ...due, lease: over },
     'pending, deadline passed': { ...due, expiresAt: now },
     'pending, leased, deadline passed': { ...leased, expiresAt: now },
+    'pending, leased, bound to a key': { ...leased, dpopKey: { kty: 'EC' } },
+    'pending, push, unacknowledged': unacknowledgedPush,
+    'pending, push, hidden': { ...unacknowledgedPush, hidden: true },
+    'pending, push, early tokens': {
+      ...unacknowledgedPush,
+      earlyPush: { authReqId: 'A', outcome: approval },
+    },
+    'pending, push, early error': { ...unacknowledgedPush, earlyPush: { authReqId: 'A', outcome: denial } },
+    'pending, push, early for another': {
+      ...unacknowledgedPush,
+      earlyPush: { authReqId: 'B', outcome: approval },
+    },
+    'pending, push, acknowledged': acknowledgedPush,
+    'pending, push, for another': { ...acknowledgedPush, authReqId: 'B' },
+    'pending, push, due': { ...acknowledgedPush, nextTokenRequestAt: now },
+    'pending, push, deadline passed': { ...acknowledgedPush, expiresAt: now - pushGraceMs + 1 },
+    'pending, push, grace passed': { ...acknowledgedPush, expiresAt: now - pushGraceMs },
   },
   ready: {
     ready,
@@ -64,6 +86,7 @@ const eventsBy = (holder: string) =>
     hidden: { type: 'hidden', sentAt: now - 1_000, expiresIn: 120, interval: 5 },
     notStarted: { type: 'notStarted', error },
     pinged: { type: 'pinged', authReqId: 'A', holder },
+    pushed: pushed('A'),
     answeredPing: { type: 'answeredPing', holder },
     leased: { type: 'leased', holder, until: now + 65_000 },
     stillPending: { type: 'stillPending', holder },
@@ -98,40 +121,52 @@ type Situation = {
 
 /** The next state by its letter, `.` for no change, for the events of the holder. */
 const ofTheHolder: Record<Situation, string> = {
-  //  ack hid not pin ans lea  sti slo bus una gra den exp fai  tim can  cla rel del ref
-  'pending, unacknowledged': 'P P F P . .  . . . . C . . .  . X  . . . .',
-  'pending, hidden': '        . . . P . .  . . . . C . . .  . X  . . . .',
-  'pending, early ping': '    R P F . . .  . . . . C . . .  . X  . . . .',
-  'pending, acknowledged': '  . . . R . .  . . . . C . . .  . X  . . . .',
-  'pending, due': '           . . . R . P  . . . . C . . .  . X  . . . .',
-  'pending, leased': '        . . . R . .  P P P P C D E F  . X  . . . .',
-  'pending, lease ran out': ' . . . R . P  P P P P C D E F  . X  . . . .',
-  'pending, deadline passed': '. . . . . .  . . . . C . . .  E X  . . . .',
-  'pending, leased, deadline passed': '. . . . . .  P P P P C D E F  . X  . . . .',
-  ready: '                    . . . . . P  . . . . C . . .  . X  . . . .',
-  'ready, held': '            . . . . R P  . . . . C . . .  . X  . . . .',
-  'ready, leased': '          . . . . R .  R P P P C D E F  . X  . . . .',
-  'ready, deadline passed': ' . . . . . .  . . . . C . . .  E X  . . . .',
-  'complete, undelivered': '  . . . . . .  . . . . . . . .  . .  C . . .',
-  'complete, claimed': '      . . . . . .  . . . . . . . .  . .  C C C C',
-  'complete, claim ran out': '. . . . . .  . . . . . . . .  . .  C C C C',
-  'complete, delivered': '    . . . . . .  . . . . . . . .  . .  . . . .',
-  'complete, refused': '      . . . . . .  . . . . . . . .  . .  . . . .',
-  denied: '                   . . . . . .  . . . . . . . .  . .  . . . .',
-  expired: '                  . . . . . .  . . . . . . . .  . .  . . . .',
-  failed: '                   . . . . . .  . . . . . . . .  . .  . . . .',
-  cancelled: '                . . . . . .  . . . . . . . .  . .  . . . .',
+  //  ack hid not pin pus ans lea  sti slo bus una gra den exp fai  tim can  cla rel del ref
+  'pending, unacknowledged': '         P P F P P . .  . . . . C . . .  . X  . . . .',
+  'pending, hidden': '                 . . . P . . .  . . . . C . . .  . X  . . . .',
+  'pending, early ping': '             R P F . P . .  . . . . C . . .  . X  . . . .',
+  'pending, acknowledged': '           . . . R C . .  . . . . C . . .  . X  . . . .',
+  'pending, due': '                    . . . R C . P  . . . . C . . .  . X  . . . .',
+  'pending, leased': '                 . . . R C . .  P P P P C D E F  . X  . . . .',
+  'pending, lease ran out': '          . . . R C . P  P P P P C D E F  . X  . . . .',
+  'pending, deadline passed': '        . . . . C . .  . . . . C . . .  E X  . . . .',
+  'pending, leased, deadline passed': '. . . . C . .  P P P P C D E F  . X  . . . .',
+  'pending, leased, bound to a key': ' . . . R C . .  P P P P C D E F  . X  . . . .',
+  'pending, push, unacknowledged': '   P P F P P . .  . . . . C . . .  . X  . . . .',
+  'pending, push, hidden': '           . . . P . . .  . . . . C . . .  . X  . . . .',
+  'pending, push, early tokens': '     C P F P . . .  . . . . C . . .  . X  . . . .',
+  'pending, push, early error': '      D P F P . . .  . . . . C . . .  . X  . . . .',
+  'pending, push, early for another': 'P P F P P . .  . . . . C . . .  . X  . . . .',
+  'pending, push, acknowledged': '     . . . R C . .  . . . . C . . .  . X  . . . .',
+  'pending, push, for another': '      . . . . . . .  . . . . C . . .  . X  . . . .',
+  'pending, push, due': '              . . . R C . .  . . . . C . . .  . X  . . . .',
+  'pending, push, deadline passed': '  . . . . C . .  . . . . C . . .  . X  . . . .',
+  'pending, push, grace passed': '     . . . . C . .  . . . . C . . .  E X  . . . .',
+  ready: '                             . . . . C . P  . . . . C . . .  . X  . . . .',
+  'ready, held': '                     . . . . C R P  . . . . C . . .  . X  . . . .',
+  'ready, leased': '                   . . . . C R .  R P P P C D E F  . X  . . . .',
+  'ready, deadline passed': '          . . . . C . .  . . . . C . . .  E X  . . . .',
+  'complete, undelivered': '           . . . . . . .  . . . . . . . .  . .  C . . .',
+  'complete, claimed': '               . . . . . . .  . . . . . . . .  . .  C C C C',
+  'complete, claim ran out': '         . . . . . . .  . . . . . . . .  . .  C C C C',
+  'complete, delivered': '             . . . . . . .  . . . . . . . .  . .  . . . .',
+  'complete, refused': '               . . . . . . .  . . . . . . . .  . .  . . . .',
+  denied: '                            . . . . . . .  . . . . . . . .  . .  . . . .',
+  expired: '                           . . . . . . .  . . . . . . . .  . .  . . . .',
+  failed: '                            . . . . . . .  . . . . . . . .  . .  . . . .',
+  cancelled: '                         . . . . . . .  . . . . . . . .  . .  . . . .',
 }
 
 /** Where it makes a difference that somebody else reports: somebody without this lease, hold or claim. */
 const ofAStranger: Partial<Record<Situation, string>> = {
-  'pending, leased': '        . . . R . .  . . . . C . . .  . X  . . . .',
-  'pending, lease ran out': ' . . . R . P  . . . . C . . .  . X  . . . .',
-  'pending, leased, deadline passed': '. . . . . .  . . . . C . . .  . X  . . . .',
-  'ready, held': '            . . . . . .  . . . . C . . .  . X  . . . .',
-  'ready, leased': '          . . . . . .  . . . . C . . .  . X  . . . .',
-  'complete, claimed': '      . . . . . .  . . . . . . . .  . .  . . . .',
-  'complete, claim ran out': '. . . . . .  . . . . . . . .  . .  C . . .',
+  'pending, leased': '                 . . . R C . .  . . . . C . . .  . X  . . . .',
+  'pending, lease ran out': '          . . . R C . P  . . . . C . . .  . X  . . . .',
+  'pending, leased, deadline passed': '. . . . C . .  . . . . C . . .  . X  . . . .',
+  'pending, leased, bound to a key': ' . . . R C . .  . . . . C . . .  . X  . . . .',
+  'ready, held': '                     . . . . C . .  . . . . C . . .  . X  . . . .',
+  'ready, leased': '                   . . . . C . .  . . . . C . . .  . X  . . . .',
+  'complete, claimed': '               . . . . . . .  . . . . . . . .  . .  . . . .',
+  'complete, claim ran out': '         . . . . . . .  . . . . . . . .  . .  C . . .',
 }
 
 describe('transition()', () => {
@@ -158,7 +193,7 @@ describe('transition()', () => {
             expect(next).to.include({
               id: from.id,
               owner: from.owner,
-              deliveryMode: 'ping',
+              deliveryMode: from.deliveryMode,
               bindingMessage: 'KXM-4F7',
             })
             expect(next.expectations).to.deep.equal(from.expectations)

@@ -189,6 +189,12 @@ describe('wasNeverSent()', () => {
     ['every address refused', new AggregateError([refused, coded('ENETUNREACH')], 'all'), true],
     ['one address that may have been reached', new AggregateError([refused, lost], 'all'), false],
     ['no address', new AggregateError([], 'none'), false],
+    ['a certificate that the OP misses', coded('ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED'), true],
+    ['a certificate that has run out', coded('ERR_SSL_SSLV3_ALERT_CERTIFICATE_EXPIRED'), true],
+    ['a certificate of a stranger', coded('ERR_SSL_TLSV1_ALERT_UNKNOWN_CA'), true],
+    ['a handshake that failed', coded('ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE'), true],
+    ['an alert at any time', coded('ERR_SSL_TLSV1_ALERT_INTERNAL_ERROR'), false],
+    ['an alert about a damaged record', coded('ERR_SSL_SSLV3_ALERT_BAD_RECORD_MAC'), false],
     ['no error', 'ECONNREFUSED', false],
     ['nothing', undefined, false],
   ]

@@ -1,0 +1,143 @@
+/**
+ * The tokens of the session that a request belongs to: fresh when they are used, worthless when the login ends. Knows
+ * nothing of routes.
+ */
+
+import type { Request } from 'express'
+import type { CibaClient } from '../client.ts'
+import { CibaError } from '../errors.ts'
+import type { Grant, PrivateJwk } from '../grant.ts'
+import type { UserInfo } from '../protocol/resource.ts'
+import type { GrantHolder, HeldGrant } from '../token-keeper.ts'
+import { adoptLogin, type Login, loginOf, signOut, storedLoginOf, storeLogin } from './session.ts'
+
+type TokenParts = Pick<CibaClient, 'keeper' | 'tokens' | 'keySealer' | 'revoke'>
+
+/** How long a logout waits for the OP; the revocation goes on without it. */
+const revocationPatienceMs = 3_000
+
+/** The access token, refreshed if need be; see {@link TokenKeeper.fresh}. `signal` ends the wait, not the refresh. */
+export async function freshGrant(
+  client: TokenParts,
+  req: Request,
+  signal?: AbortSignal | null,
+): Promise<Grant> {
+  return signal ? unlessAborted(signal, grantOf(client, req)) : grantOf(client, req)
+}
+
+async function grantOf(client: TokenParts, req: Request): Promise<Grant> {
+  const login = loginOf(req)
+  if (!login) throw new CibaError('ERR_CIBA_UNAUTHENTICATED', 'nobody is signed in')
+  const current = await heldBy(client, login)
+  if (client.keeper.isFresh(current)) return current
+  const stored = (newer: HeldGrant): Login => ({
+    ...login,
+    user: newer.claims,
+    tokens: newer.tokens,
+    refreshes: newer.refreshes,
+  })
+  const holder: GrantHolder = {
+    id: login.transaction,
+    async load() {
+      const newest = await storedLoginOf(req)
+      return newest && heldBy(client, newest)
+    },
+    save: (newer, ended) => storeLogin(req, stored(newer), ended),
+  }
+  const wasStored = (await storedLoginOf(req).catch(() => undefined)) !== undefined
+  let newest = login
+  try {
+    const fresh = await client.keeper.fresh(holder, current)
+    newest = stored(fresh)
+    return fresh
+  } finally {
+    await adoptLogin(req, newest, wasStored)
+  }
+}
+
+/** Asks the UserInfo endpoint about whoever is signed in. */
+export async function userInfo(client: TokenParts, req: Request): Promise<UserInfo> {
+  return client.tokens.userInfo(await freshGrant(client, req))
+}
+
+/** Ends the session, and makes its tokens worthless. Resolves to where the browser may end its session at the OP. */
+export async function logout(
+  client: TokenParts,
+  req: Request,
+  atTheOp: { readonly postLogoutRedirect: string | undefined } | undefined,
+): Promise<string | undefined> {
+  const login = loginOf(req)
+  // Before the session ends: a refresh that is under way must not bring it back.
+  const ending = login && client.keeper.end(login.transaction)
+  // Whatever the OP does.
+  await signOut(req)
+  if (!login) return undefined
+  const { tokens, refreshes = 0 } = login
+  const revoked = client.revoke(async () => {
+    const latest = await ending
+    // Another instance may have refreshed later than this one.
+    return latest && latest.refreshes > refreshes ? latest.tokens : tokens
+  })
+  const url = atTheOp && client.tokens.endSessionURL(tokens, atTheOp.postLogoutRedirect)
+  const [endSessionURL] = await Promise.all([
+    within(revocationPatienceMs, url ?? Promise.resolve(undefined)),
+    within(revocationPatienceMs, revoked),
+  ])
+  return endSessionURL
+}
+
+async function heldBy({ keySealer }: TokenParts, login: Login): Promise<HeldGrant> {
+  const { user: claims, tokens, dpopKey, refreshes = 0 } = login
+  if (dpopKey === undefined) return { claims, tokens, refreshes }
+  return { claims, tokens, refreshes, dpopKey: await openKey(keySealer, dpopKey) }
+}
+
+/** For each secret its own: nobody shall use a key that is only open next door. */
+const allOpenKeys = new WeakMap<TokenParts['keySealer'], Map<string, PrivateJwk>>()
+const mostOpenKeys = 1_000
+
+/** The same object each time: what proofs are made with hangs on it. */
+async function openKey(keySealer: TokenParts['keySealer'], sealed: string): Promise<PrivateJwk> {
+  const openKeys = allOpenKeys.get(keySealer) ?? new Map<string, PrivateJwk>()
+  allOpenKeys.set(keySealer, openKeys)
+  const known = openKeys.get(sealed)
+  if (known) return known
+  const text = await keySealer.open(sealed).catch(() => {
+    throw new CibaError(
+      'ERR_CIBA_INVALID_TOKEN',
+      'the key of the tokens was sealed with another secret: sign in again',
+    )
+  })
+  const [oldest] = openKeys.keys()
+  if (openKeys.size >= mostOpenKeys && oldest !== undefined) openKeys.delete(oldest)
+  const key = JSON.parse(text) as PrivateJwk
+  openKeys.set(sealed, key)
+  return key
+}
+
+async function within<Result>(ms: number, work: Promise<Result>): Promise<Result | undefined> {
+  let timer: NodeJS.Timeout | undefined
+  const patience = new Promise<undefined>((resolve) => {
+    timer = setTimeout(resolve, ms, undefined)
+  })
+  try {
+    return await Promise.race([work, patience])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+async function unlessAborted<Result>(signal: AbortSignal, work: Promise<Result>): Promise<Result> {
+  let abort = () => {}
+  const aborted = new Promise<never>((_, reject) => {
+    abort = () => reject(signal.reason)
+  })
+  signal.addEventListener('abort', abort)
+  if (signal.aborted) abort()
+  try {
+    return await Promise.race([work, aborted])
+  } finally {
+    signal.removeEventListener('abort', abort)
+    work.catch(() => {}) // it may fail later
+  }
+}

@@ -1,0 +1,94 @@
+/**
+ * Remembers whom the OP has logged out (OpenID Connect Back-Channel Logout), for all instances that share the store.
+ * Knows nothing of sessions.
+ */
+
+import { createHmac } from 'node:crypto'
+import type { Clock } from './clock.ts'
+import { CibaError } from './errors.ts'
+import type { KeyRing } from './keys.ts'
+import type { LogoutToken } from './protocol/logout.ts'
+import type { StoredRecord, TransactionStore } from './store.ts'
+
+/** A login, as far as a logout token can speak of it. */
+export interface MarkedLogin {
+  readonly sub: string
+  readonly sid?: string | undefined
+  /** When it was signed in, epoch milliseconds. */
+  readonly at: number
+}
+
+/** A session that was idle for longer than this is as good as gone. */
+const memoryMs = 30 * 24 * 3_600_000
+
+export class LogoutMarks {
+  readonly #store: TransactionStore
+  readonly #keys: KeyRing
+  readonly #issuer: string
+  readonly #clock: Clock
+
+  constructor(store: TransactionStore, keys: KeyRing, issuer: string, clock: Clock) {
+    this.#store = store
+    this.#keys = keys
+    this.#issuer = issuer
+    this.#clock = clock
+  }
+
+  /**
+   * Ends the logins that `token` is about, as far as they were signed in by now. The same token counts once.
+   *
+   * Rejects with `ERR_CIBA_STORE_FAILED`.
+   */
+  async add({ jti, sid, sub, validUntil }: LogoutToken): Promise<void> {
+    await this.#guard(async () => {
+      // A token that was caught on its way must not end what begins later.
+      const token: StoredRecord = {
+        id: this.#nameOf('jti', jti),
+        version: 1,
+        purgeAt: validUntil,
+        data: '{}',
+      }
+      if (await this.#store.read(token.id)) return
+      // The narrower one: other sessions of the person go on.
+      await this.#write(sid === undefined ? this.#nameOf('sub', sub as string) : this.#nameOf('sid', sid))
+      await this.#store.write(token, 0)
+    })
+  }
+
+  /** Whether the OP has ended this login. Rejects with `ERR_CIBA_STORE_FAILED`. */
+  async has({ sub, sid, at }: MarkedLogin): Promise<boolean> {
+    return this.#guard(async () => {
+      const names = this.#keys.flatMap(({ pseudonym }) => [
+        this.#nameOf('sub', sub, pseudonym),
+        ...(sid === undefined ? [] : [this.#nameOf('sid', sid, pseudonym)]),
+      ])
+      const records = await Promise.all(names.map((name) => this.#store.read(name)))
+      return records.some((record) => record !== undefined && at <= Number(record.data))
+    })
+  }
+
+  async #write(id: string): Promise<void> {
+    for (;;) {
+      const now = this.#clock.now()
+      const known = await this.#store.read(id)
+      const version = known?.version ?? 0
+      const record = { id, version: version + 1, purgeAt: now + memoryMs, data: String(now) }
+      if (await this.#store.write(record, version)) return
+    }
+  }
+
+  /** Says nothing about the person to whoever sees the store. */
+  #nameOf(kind: 'sub' | 'sid' | 'jti', value: string, key: Uint8Array = this.#keys[0].pseudonym): string {
+    const text = JSON.stringify(['logout', this.#issuer, kind, value])
+    return `logout-${createHmac('sha256', key).update(text).digest('base64url')}`
+  }
+
+  async #guard<Result>(act: () => Promise<Result>): Promise<Result> {
+    try {
+      return await act()
+    } catch (cause) {
+      if (cause instanceof CibaError) throw cause
+      throw new CibaError('ERR_CIBA_STORE_FAILED', 'the transaction store failed', { cause })
+    }
+  }
+}
