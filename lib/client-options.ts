@@ -90,7 +90,8 @@ export interface CibaClientOptions {
     | undefined
   /**
    * A check of your own, after all others, also of refreshed ID tokens; may be async. What it throws is not shown to
-   * anybody: the transaction ends as `failed` with `invalid_token_response`.
+   * anybody: the transaction ends as `failed` with `invalid_token_response`; a push is refused, and a
+   * later one may pass.
    */
   readonly validateIdTokenClaims?: ValidateIdTokenClaims | undefined
   /**

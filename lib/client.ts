@@ -18,6 +18,7 @@ import {
   type Hint,
 } from './protocol/authentication-request.ts'
 import { connect } from './protocol/connection.ts'
+import { ecosystemTimeoutMs } from './protocol/granted.ts'
 import { endSessionURL, type LogoutToken, revoke, verifyLogoutToken } from './protocol/logout.ts'
 import { notificationTokens } from './protocol/notification.ts'
 import { createOp } from './protocol/op.ts'
@@ -68,7 +69,9 @@ export function createClient(options: ResolvedClientOptions): CibaClient {
     clock: systemClock,
     deliveryMode: options.op.deliveryMode,
     tokenTimeoutMs,
-    keysTimeoutMs: options.op.timeoutMs,
+    // Keys may be fetched twice, when the OP has just rotated them.
+    validationTimeoutMs:
+      2 * options.op.timeoutMs + (options.op.validateIdTokenClaims ? ecosystemTimeoutMs : 0),
   })
   const keeper = new TokenKeeper({
     refresh: (grant) => refresh(connection, grant, tokenTimeoutMs),

@@ -134,6 +134,16 @@ export class RequestRefusedError extends CibaError {
   }
 }
 
+/** What a store of ours throws, as the one error that callers know. */
+export async function asStoreFailure<Result>(act: () => Promise<Result>): Promise<Result> {
+  try {
+    return await act()
+  } catch (cause) {
+    if (cause instanceof CibaError) throw cause
+    throw new CibaError('ERR_CIBA_STORE_FAILED', 'the transaction store failed', { cause })
+  }
+}
+
 /** A wrong option stops the start: `TypeError` with `code: 'ERR_CIBA_INVALID_OPTION'` and `option`. */
 export function invalidOption(option: string, problem: string): TypeError {
   const error = new TypeError(`"${option}" option ${problem}`)

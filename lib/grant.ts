@@ -61,6 +61,8 @@ export interface Grant {
   readonly tokens: TokenSet
   /** The private JWK that the tokens are bound to, where each transaction has its own [AUTH-7]. */
   readonly dpopKey?: PrivateJwk
+  /** The types of `authorization_details` that were asked for: a refresh must not bring others [TOK-20]. */
+  readonly authorizationTypes?: readonly string[]
 }
 
 /** What the token response has to live up to, because the authentication request asked for it. */

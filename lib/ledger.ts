@@ -6,7 +6,7 @@
 import type { Clock } from './clock.ts'
 import { sameSecret } from './constant-time.ts'
 import { Doorbell } from './doorbell.ts'
-import { CibaError } from './errors.ts'
+import { asStoreFailure, CibaError } from './errors.ts'
 import type { RecordSealer } from './record.ts'
 import type { StoredRecord, TransactionStore } from './store.ts'
 import type { Transaction, TransactionEvent } from './transaction.ts'
@@ -39,7 +39,7 @@ export class Ledger {
   /** Stores a new transaction. */
   async create(transaction: Transaction): Promise<Entry> {
     const record = await this.#sealer.seal(transaction, 1)
-    if (!(await this.#guard(() => this.#store.write(record, 0)))) {
+    if (!(await asStoreFailure(() => this.#store.write(record, 0)))) {
       throw new CibaError('ERR_CIBA_STORE_FAILED', 'the store already has a record with this new id')
     }
     return { transaction, version: 1 }
@@ -47,7 +47,7 @@ export class Ledger {
 
   /** The transaction as it is now; `undefined` if there is none, or none any more. */
   async read(id: string): Promise<Entry | undefined> {
-    const record = await this.#guard(() => this.#store.read(id))
+    const record = await asStoreFailure(() => this.#store.read(id))
     return record && { transaction: await this.#open(record), version: record.version }
   }
 
@@ -68,7 +68,7 @@ export class Ledger {
       if (!next) return { ...entry, changed: false }
       const { version } = entry
       const record = await this.#sealer.seal(next, version + 1)
-      if (await this.#guard(() => this.#store.write(record, version))) {
+      if (await asStoreFailure(() => this.#store.write(record, version))) {
         return { transaction: next, version: version + 1, changed: true }
       }
       entry = await this.read(id)
@@ -100,15 +100,6 @@ export class Ledger {
   }
 
   async #open(record: StoredRecord): Promise<Transaction> {
-    return this.#guard(() => this.#sealer.open(record))
-  }
-
-  async #guard<Result>(act: () => Promise<Result>): Promise<Result> {
-    try {
-      return await act()
-    } catch (cause) {
-      if (cause instanceof CibaError) throw cause
-      throw new CibaError('ERR_CIBA_STORE_FAILED', 'the transaction store failed', { cause })
-    }
+    return asStoreFailure(() => this.#sealer.open(record))
   }
 }

@@ -5,7 +5,7 @@
 
 import { createHmac } from 'node:crypto'
 import type { Clock } from './clock.ts'
-import { CibaError } from './errors.ts'
+import { asStoreFailure } from './errors.ts'
 import type { KeyRing } from './keys.ts'
 import type { LogoutToken } from './protocol/logout.ts'
 import type { StoredRecord, TransactionStore } from './store.ts'
@@ -40,7 +40,7 @@ export class LogoutMarks {
    * Rejects with `ERR_CIBA_STORE_FAILED`.
    */
   async add({ jti, sid, sub, validUntil }: LogoutToken): Promise<void> {
-    await this.#guard(async () => {
+    await asStoreFailure(async () => {
       // A token that was caught on its way must not end what begins later.
       const token: StoredRecord = {
         id: this.#nameOf('jti', jti),
@@ -57,7 +57,7 @@ export class LogoutMarks {
 
   /** Whether the OP has ended this login. Rejects with `ERR_CIBA_STORE_FAILED`. */
   async has({ sub, sid, at }: MarkedLogin): Promise<boolean> {
-    return this.#guard(async () => {
+    return asStoreFailure(async () => {
       const names = this.#keys.flatMap(({ pseudonym }) => [
         this.#nameOf('sub', sub, pseudonym),
         ...(sid === undefined ? [] : [this.#nameOf('sid', sid, pseudonym)]),
@@ -81,14 +81,5 @@ export class LogoutMarks {
   #nameOf(kind: 'sub' | 'sid' | 'jti', value: string, key: Uint8Array = this.#keys[0].pseudonym): string {
     const text = JSON.stringify(['logout', this.#issuer, kind, value])
     return `logout-${createHmac('sha256', key).update(text).digest('base64url')}`
-  }
-
-  async #guard<Result>(act: () => Promise<Result>): Promise<Result> {
-    try {
-      return await act()
-    } catch (cause) {
-      if (cause instanceof CibaError) throw cause
-      throw new CibaError('ERR_CIBA_STORE_FAILED', 'the transaction store failed', { cause })
-    }
   }
 }

@@ -130,6 +130,9 @@ function resolveAuthorizationParams(value: unknown): AuthenticationRequestParame
     if (hint in params)
       throw invalidOption('authorizationParams', `must not contain "${hint}": who is asked differs each time`)
   }
+  if ('userCode' in params) {
+    throw invalidOption('authorizationParams', 'must not contain "userCode", which is asked for each time') // [REQ-9]
+  }
   try {
     checkAuthenticationRequest({ ...params, loginHint: 'somebody' })
   } catch (error) {

@@ -48,14 +48,20 @@ export function underProfile(op: OpConfig): OpConfig {
     assertionKeys?.map(({ alg }) => alg),
   )
   checkAlgs('idTokenSigningAlg', idTokenSigningAlgs)
-  checkAlgs('dpop', typeof op.dpop === 'object' ? [op.dpop.alg] : undefined)
+  if (op.dpop) {
+    throw refused(
+      'dpop',
+      'must be false: tokens are bound to the certificate',
+      'FAPI 1.0 Advanced §5.2.2 items 5 and 6',
+    )
+  }
   if (op.idTokenChecks?.acr === false) {
     throw refused('idTokenChecks.acr', 'must be true', 'FAPI-CIBA §5.2.3.1 item 3') // [TOK-15]
   }
   if (op.allowInsecureRequests) {
     throw refused('allowInsecureRequests', 'must be false', 'FAPI-CIBA §7.9') // [FAPI-4]
   }
-  return { idTokenSigningAlgs: algs, ...op }
+  return { idTokenSigningAlgs: algs, ...op, signingAlgs: algs }
 }
 
 /**

@@ -17,6 +17,8 @@ const debug = createDebug('express-ciba:tokens')
 export interface HeldGrant extends Grant {
   /** How often it was refreshed: the higher, the newer. */
   readonly refreshes: number
+  /** When its tokens came, epoch milliseconds. */
+  readonly since: number
 }
 
 /** Where one login keeps its grant; others may use and replace it at the same time. */
@@ -35,8 +37,10 @@ export interface TokenKeeperParts {
   readonly clock: Clock
 }
 
-/** Tokens are refreshed this long before they expire. */
+/** Tokens are refreshed this long before they expire; those that live shorter than twice that, at half their life. */
 const refreshMarginMs = 60_000
+/** Who has a token that is still valid waits this long for a newer one. */
+const patienceMs = 5_000
 /** How long a result is remembered here, in case somebody writes an older one over it. */
 const memoryMs = 300_000
 const mostRemembered = 1_000
@@ -54,9 +58,11 @@ export class TokenKeeper {
     this.#parts = parts
   }
 
-  /** Whether the access token lasts for another minute, or nobody knows how long it does. */
-  isFresh({ tokens: { expiresAt } }: Pick<Grant, 'tokens'>): boolean {
-    return expiresAt === undefined || expiresAt - this.#parts.clock.now() > refreshMarginMs
+  /** Whether the access token lasts for another minute, or half its life, or nobody knows how long it does. */
+  isFresh({ tokens: { expiresAt }, since }: HeldGrant): boolean {
+    if (expiresAt === undefined) return true
+    const marginMs = Math.min(refreshMarginMs, (expiresAt - since) / 2)
+    return expiresAt - this.#parts.clock.now() > marginMs
   }
 
   /**
@@ -69,12 +75,12 @@ export class TokenKeeper {
   async fresh(holder: GrantHolder, current: HeldGrant): Promise<HeldGrant> {
     const { id } = holder
     const underWay = this.#underWay.get(id)
-    if (underWay) return underWay.grant
+    if (underWay) return this.#unlessSlow(underWay.grant, current)
     const ended = new AbortController()
     const refreshed = this.#jobs.run(() => this.#refreshed(holder, current, ended.signal))
     const grant = refreshed.finally(() => this.#underWay.delete(id))
     this.#underWay.set(id, { grant, ended })
-    return grant
+    return this.#unlessSlow(grant, current)
   }
 
   /**
@@ -93,6 +99,20 @@ export class TokenKeeper {
   /** Resolves when no refresh is under way any more. */
   async close(): Promise<void> {
     await this.#jobs.ended()
+  }
+
+  /** An OP that hangs holds up nobody who has a valid token; the refresh goes on. */
+  async #unlessSlow(refreshed: Promise<HeldGrant>, current: HeldGrant): Promise<HeldGrant> {
+    if (!this.#isValid(current)) return refreshed
+    let callOff = () => {}
+    const patience = new Promise<HeldGrant>((resolve) => {
+      callOff = this.#parts.clock.after(patienceMs, () => resolve(current))
+    })
+    try {
+      return await Promise.race([refreshed, patience])
+    } finally {
+      callOff()
+    }
   }
 
   async #refreshed(holder: GrantHolder, current: HeldGrant, ended: AbortSignal): Promise<HeldGrant> {
@@ -119,10 +139,15 @@ export class TokenKeeper {
       )
     }
     const answer = await this.#parts.refresh(newest)
-    if (answer.type === 'granted')
-      return this.#keep(holder, { ...answer.grant, refreshes: newest.refreshes + 1 }, ended)
+    if (answer.type === 'granted') {
+      const since = this.#parts.clock.now()
+      return this.#keep(holder, { ...answer.grant, refreshes: newest.refreshes + 1, since }, ended)
+    }
     if (this.#isValid(newest)) return newest
     if (answer.type === 'unavailable') throw unavailable(answer)
+    if (answer.type === 'failed') {
+      throw new CibaError('ERR_CIBA_OP_FAILED', `the OP does not refresh the access token: ${answer.error}`)
+    }
     // Another instance may have used the refresh token just before.
     const later = await holder.load()
     if (later && later.refreshes > newest.refreshes && this.isFresh(later)) return later

@@ -21,8 +21,8 @@ export interface TokenRequesterParts {
   readonly decoys: Decoys
   /** How long a token request may take [POLL-6]. */
   readonly tokenTimeoutMs: number
-  /** How long fetching the OP's keys may take after it. */
-  readonly keysTimeoutMs: number
+  /** How long the checks of what it brings may take after it: fetching the OP's keys, and the application's own. */
+  readonly validationTimeoutMs: number
 }
 
 /** How much longer a lease lives than the token request and the validation that it covers. */
@@ -55,12 +55,12 @@ export class TokenRequester {
    * else is faster. Asks again at once when a ping came while the request was in flight.
    */
   async request(from: Entry, holder: string): Promise<void> {
-    const { ledger, clock, tokenTimeoutMs, keysTimeoutMs } = this.#parts
+    const { ledger, clock, tokenTimeoutMs, validationTimeoutMs } = this.#parts
     const { id } = from.transaction
     let entry: Entry | undefined = from
     while (entry && nextStep(entry.transaction, clock.now(), holder).do === 'requestTokens') {
       const timeoutAt = clock.now() + tokenTimeoutMs
-      const until = timeoutAt + keysTimeoutMs + leaseMarginMs
+      const until = timeoutAt + validationTimeoutMs + leaseMarginMs
       const leased = await ledger.apply(id, { type: 'leased', holder, until }, entry)
       if (!leased?.changed) return
       // Counted from before the lease, however long the store took to grant it [POLL-2].

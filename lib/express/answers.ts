@@ -2,7 +2,7 @@
  * How our routes answer: JSON that is never stored, and one form for all errors. Knows nothing of what is asked.
  */
 
-import type { NextFunction, Response } from 'express'
+import type { NextFunction, Request, Response } from 'express'
 import { CibaError } from '../errors.ts'
 
 /** Seconds: what a 503 says when nobody knows better. */
@@ -16,6 +16,14 @@ export function sendJson(res: Response, status: number, body: object): void {
 /** Sends no body at all. */
 export function sendEmpty(res: Response, status: number): void {
   res.status(status).set('Cache-Control', 'no-store').end()
+}
+
+/** Answers 405 to every other method; `false` if it did. */
+export function takesOnly(methods: readonly string[], req: Request, res: Response): boolean {
+  if (methods.includes(req.method)) return true
+  res.set('Allow', methods.join(', '))
+  sendEmpty(res, 405)
+  return false
 }
 
 /**

@@ -4,7 +4,7 @@
 
 import type { Request, RequestHandler, Response } from 'express'
 import type { PublicJwk } from '../protocol/client-keys.ts'
-import { sendEmpty } from './answers.ts'
+import { takesOnly } from './answers.ts'
 import { freezeSession } from './session.ts'
 
 /** An OP may keep the set for a while; it asks again for a key that it does not know. */
@@ -16,11 +16,7 @@ export function jwksHandler(keys: readonly PublicJwk[]): RequestHandler {
   const body = Buffer.from(JSON.stringify({ keys }))
   return function cibaJwks(req: Request, res: Response): void {
     freezeSession(req)
-    if (req.method !== 'GET' && req.method !== 'HEAD') {
-      res.set('Allow', 'GET, HEAD')
-      sendEmpty(res, 405)
-      return
-    }
+    if (!takesOnly(['GET', 'HEAD'], req, res)) return
     res.set('Cache-Control', cacheControl).type('application/jwk-set+json').send(body)
   }
 }

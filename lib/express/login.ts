@@ -100,10 +100,15 @@ async function deliver(
   claim: Claim,
   hasWaited: boolean,
 ): Promise<Standing | undefined> {
-  const { claims: user, tokens, dpopKey } = claim.grant
+  const { claims: user, tokens, dpopKey, authorizationTypes } = claim.grant
   const result: AuthenticationResult = { transaction: id, user, tokens }
   const sealed = dpopKey && { dpopKey: await client.keySealer.seal(JSON.stringify(dpopKey)) }
-  const login: Login = { ...result, at: Date.now(), ...sealed }
+  const login: Login = {
+    ...result,
+    at: Date.now(),
+    ...sealed,
+    ...(authorizationTypes && { authorizationTypes }),
+  }
   let move: Move | undefined
   try {
     move = await moveLogin(req, login, hasWaited, async () => {

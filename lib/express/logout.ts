@@ -8,7 +8,7 @@ import type { NextFunction, Request, RequestHandler, Response } from 'express'
 import type { CibaClient } from '../client.ts'
 import { CibaError } from '../errors.ts'
 import { InvalidLogoutToken } from '../protocol/logout.ts'
-import { sendEmpty, sendError, sendJson } from './answers.ts'
+import { sendEmpty, sendError, sendJson, takesOnly } from './answers.ts'
 import { readBody } from './body.ts'
 import { freezeSession, type Login, loginOf, signOut } from './session.ts'
 
@@ -31,11 +31,7 @@ export function backchannelLogoutHandler({ tokens, logoutMarks }: CibaClient): R
     next: NextFunction,
   ): Promise<void> {
     freezeSession(req)
-    if (req.method !== 'POST') {
-      res.set('Allow', 'POST')
-      sendEmpty(res, 405)
-      return
-    }
+    if (!takesOnly(['POST'], req, res)) return
     try {
       const { logout_token: token } = await readBody(req, ['form'])
       if (typeof token !== 'string') throw invalid('"logout_token" must be there, once')

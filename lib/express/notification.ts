@@ -7,7 +7,7 @@ import type { NextFunction, Request, RequestHandler, Response } from 'express'
 import { CibaError } from '../errors.ts'
 import type { Flow, Notified } from '../flow.ts'
 import type { DeliveryMode } from '../transaction.ts'
-import { sendEmpty, sendError, sendJson } from './answers.ts'
+import { sendEmpty, sendError, sendJson, takesOnly } from './answers.ts'
 import { largestPushBytes, readBody } from './body.ts'
 import { freezeSession } from './session.ts'
 
@@ -17,11 +17,7 @@ export function notificationHandler(flow: Flow, deliveryMode: DeliveryMode): Req
   return async function cibaNotification(req: Request, res: Response, next: NextFunction): Promise<void> {
     // express-session may have run already: it must add no cookie to this answer.
     freezeSession(req)
-    if (req.method !== 'POST') {
-      res.set('Allow', 'POST')
-      sendEmpty(res, 405)
-      return
-    }
+    if (!takesOnly(['POST'], req, res)) return
     try {
       const id = tokenOf(req, flow)
       if (id === undefined) {

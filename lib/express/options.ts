@@ -108,7 +108,8 @@ export interface CibaOptions extends CibaClientOptions {
    */
   readonly idpLogout?: boolean | undefined
   /**
-   * Where a browser goes after a logout by form, and after that at the OP: a path of this app, or an https URL.
+   * Where a browser goes after a logout by form, and after that at the OP: a path of this app, or an https URL. Without a
+   * `baseURL` the OP cannot be told of a path, and keeps the browser.
    *
    * @default '/'
    */
@@ -179,6 +180,14 @@ export function resolveOptions(options: CibaOptions, env: NodeJS.ProcessEnv): Re
     numberBetween(0, 300),
     'a number of seconds from 0 to 300',
   )
+  const idpLogout = checkOption('idpLogout', options.idpLogout, bool, 'true or false') ?? false
+  const postLogoutRedirect =
+    checkOption(
+      'postLogoutRedirect',
+      options.postLogoutRedirect,
+      redirectTarget(client.op.allowInsecureRequests),
+      'a path such as "/", or an https URL',
+    ) ?? '/'
   return Object.freeze({
     client,
     routes: resolveRoutes(options.routes),
@@ -192,14 +201,8 @@ export function resolveOptions(options: CibaOptions, env: NodeJS.ProcessEnv): Re
       func,
       'a function',
     ),
-    idpLogout: checkOption('idpLogout', options.idpLogout, bool, 'true or false') ?? false,
-    postLogoutRedirect:
-      checkOption(
-        'postLogoutRedirect',
-        options.postLogoutRedirect,
-        redirectTarget(client.op.allowInsecureRequests),
-        'a path such as "/", or an https URL',
-      ) ?? '/',
+    idpLogout,
+    postLogoutRedirect,
   })
 }
 

@@ -31,7 +31,8 @@ export function router(parts: RouterParts): RequestHandler {
   add(options.routes.start, startHandler(parts))
   add(options.routes.poll, pollHandler)
   add(options.routes.cancel, cancelHandler)
-  add(options.routes.logout, (req, res) => logoutHandler(req, res, options.postLogoutRedirect))
+  const afterLogout = asSeenByBrowsers(options)
+  add(options.routes.logout, (req, res) => logoutHandler(req, res, afterLogout))
   const withoutSession = new Map<string, RequestHandler>()
   for (const [name, handler] of Object.entries(parts.withoutSession)) {
     const route = options.routes[name as keyof typeof parts.withoutSession]
@@ -117,6 +118,13 @@ function waitOf(req: Request): number {
   const seconds = typeof wait === 'string' && wait.trim() !== '' ? Number(wait) : wait
   if (typeof seconds === 'number' && seconds >= 0) return seconds
   throw new CibaError('ERR_CIBA_INVALID_REQUEST', '"wait" must be a number of seconds')
+}
+
+/** A path of the app is below that of its `baseURL`. */
+function asSeenByBrowsers({ client, postLogoutRedirect }: ResolvedOptions): string {
+  const { baseURL } = client
+  if (!postLogoutRedirect.startsWith('/') || !baseURL) return postLogoutRedirect
+  return `${baseURL.pathname.replace(/\/$/, '')}${postLogoutRedirect}`
 }
 
 /** As Express matches by default: in any case, with or without a slash at the end. */

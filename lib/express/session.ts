@@ -23,8 +23,12 @@ export interface Login {
   readonly at: number
   /** The sealed key that the tokens are bound to, where this login has one of its own [AUTH-7]. */
   readonly dpopKey?: string
+  /** The types of `authorizationDetails` that were asked for. */
+  readonly authorizationTypes?: readonly string[]
   /** How often the tokens were refreshed; absent: never. */
   readonly refreshes?: number
+  /** When they were last refreshed, epoch milliseconds. */
+  readonly refreshedAt?: number
 }
 
 /** What this package keeps in a session. */
@@ -111,8 +115,12 @@ export function loginOf(req: Request): Login | undefined {
   return req.session?.ciba?.login
 }
 
+/** Sessions that a login is moving into, and that no store has yet. */
+const arriving = new WeakSet<Session>()
+
 /** The login in the store now: another request of the session may have refreshed its tokens, or ended it. */
 export async function storedLoginOf(req: Request): Promise<Login | undefined> {
+  if (arriving.has(req.session)) return loginOf(req)
   const stored = await load(storeOf(req) as Store, req.sessionID)
   const login = stored?.ciba?.login
   return login?.transaction === loginOf(req)?.transaction ? login : undefined
@@ -123,13 +131,17 @@ export async function storedLoginOf(req: Request): Promise<Login | undefined> {
  * them when the login `ended` meanwhile.
  */
 export async function storeLogin(req: Request, login: Login, ended?: AbortSignal): Promise<void> {
-  const { sessionID } = req
+  const { session, sessionID } = req
+  if (arriving.has(session)) {
+    session.ciba = { ...(session.ciba as CibaSession), login }
+    return
+  }
   const store = storeOf(req) as Store
   const stored = await load(store, sessionID)
   if (stored?.ciba?.login?.transaction !== login.transaction || ended?.aborted) return
   const data = { ...stored, ciba: { ...stored.ciba, login } } as SessionData
   // Stores take the time to live from the cookie, and the stored one is of the last save, not of the last request.
-  if (req.session) data.cookie = req.session.touch().cookie
+  if (session) data.cookie = session.touch().cookie
   await done((callback) => store.set(sessionID, data, callback))
   if (ended?.aborted) await destroy(store, sessionID)
 }
@@ -191,6 +203,7 @@ export async function moveLogin(
   const back = () => Object.assign(req, { session: old, sessionID: oldID })
   store.generate(req)
   const newID = req.sessionID
+  arriving.add(req.session)
   Object.assign(req.session, dataFor(login, hasWaited ? stored : old), { ciba: { owner, login } })
   try {
     await beforeSave()
@@ -204,6 +217,7 @@ export async function moveLogin(
       return undefined
     }
     await save(req.session)
+    arriving.delete(req.session)
     saveOnlyChanges(req.session)
   } catch (error) {
     back()

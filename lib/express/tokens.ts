@@ -35,6 +35,7 @@ async function grantOf(client: TokenParts, req: Request): Promise<Grant> {
     user: newer.claims,
     tokens: newer.tokens,
     refreshes: newer.refreshes,
+    refreshedAt: newer.since,
   })
   const holder: GrantHolder = {
     id: login.transaction,
@@ -87,9 +88,10 @@ export async function logout(
 }
 
 async function heldBy({ keySealer }: TokenParts, login: Login): Promise<HeldGrant> {
-  const { user: claims, tokens, dpopKey, refreshes = 0 } = login
-  if (dpopKey === undefined) return { claims, tokens, refreshes }
-  return { claims, tokens, refreshes, dpopKey: await openKey(keySealer, dpopKey) }
+  const { user: claims, tokens, dpopKey, refreshes = 0, at, refreshedAt = at, authorizationTypes } = login
+  const types = authorizationTypes && { authorizationTypes }
+  const held = { claims, tokens, refreshes, since: refreshedAt, ...types }
+  return dpopKey === undefined ? held : { ...held, dpopKey: await openKey(keySealer, dpopKey) }
 }
 
 /** For each secret its own: nobody shall use a key that is only open next door. */

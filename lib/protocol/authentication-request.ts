@@ -122,7 +122,8 @@ export function checkAuthenticationRequest(request: AuthenticationRequest): Chec
   const bindingMessage = request.bindingMessage === 'auto' ? randomBindingMessage() : request.bindingMessage
   const { scope = 'openid', acrValues, maxAge, userCode, requestedExpiry, extra } = request
   const { authorizationDetails, requestContext } = request
-  const expectedSubject = request.expectedSubject ?? subjectOfHint(request)
+  const subject = subjectOfHint(request) // also finds out what is no hint [REQ-6]
+  const expectedSubject = request.expectedSubject ?? subject
   const resource = request.resource && Object.freeze([request.resource].flat())
   return {
     hint,

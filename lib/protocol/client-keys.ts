@@ -94,7 +94,7 @@ export function signingKey(
     algIfPossible,
   }: { readonly alg?: string | undefined; readonly algIfPossible?: string | undefined } = {},
 ): SigningKey {
-  const { key, kid, named } = readKey(input)
+  const { key, kid, named } = readKey(input, 'sig')
   const possible = signingAlgsByType[typeOf(key)]
   if (!possible) throw new UnusableKey('a private RSA, P-256, P-384, P-521 or Ed25519 key')
   const chosen = alg ?? named ?? possible.find((one) => one === algIfPossible) ?? possible[0]
@@ -128,7 +128,7 @@ export function signingKey(
  * @throws UnusableKey
  */
 export function decryptionKey(input: unknown): DecryptionKey {
-  const { key, kid, named } = readKey(input)
+  const { key, kid, named } = readKey(input, 'enc')
   const possible = decryptionAlgsByType[typeOf(key)]
   if (!possible) throw new UnusableKey('a private RSA, P-256, P-384, P-521 or X25519 key')
   if (named !== undefined && !possible.includes(named)) {
@@ -180,8 +180,9 @@ interface ReadKey {
 
 const forms = 'a private key: JWK, KeyObject, CryptoKey, PEM, or { key, kid }'
 
-function readKey(input: unknown): ReadKey {
-  const { key, kid, named } = parse(input)
+function readKey(input: unknown, wanted: 'sig' | 'enc'): ReadKey {
+  const { key, kid, named, use = wanted } = parse(input)
+  if (use !== wanted) throw new UnusableKey(`a key whose "use" is "${wanted}"`)
   if (kid !== undefined && (typeof kid !== 'string' || kid === '')) {
     throw new UnusableKey('a key whose "kid" is a non-empty string')
   }
@@ -197,16 +198,16 @@ function readKey(input: unknown): ReadKey {
   }
 }
 
-function parse(input: unknown): { key: KeyObject; kid?: unknown; named?: string | undefined } {
+function parse(input: unknown): { key: KeyObject; kid?: unknown; named?: string | undefined; use?: unknown } {
   try {
     if (typeof input === 'string') return { key: createPrivateKey(input) }
     if (input instanceof KeyObject) return { key: input }
     if (types.isCryptoKey(input)) return { key: KeyObject.from(input), named: algOf(input) }
     if (typeof input === 'object' && input !== null) {
       if ('kty' in input) {
-        const jwk = input as JsonWebKey & { kid?: unknown; alg?: string }
+        const jwk = input as JsonWebKey & { kid?: unknown; alg?: string; use?: unknown }
         const key = createPrivateKey({ key: jwk, format: 'jwk' })
-        if (isWhole(key)) return { key, kid: jwk.kid, named: jwk.alg }
+        if (isWhole(key)) return { key, kid: jwk.kid, named: jwk.alg, use: jwk.use }
       }
       if (
         'key' in input &&

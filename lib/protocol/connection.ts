@@ -60,7 +60,8 @@ export function connect(config: OpConfig): Connection {
   }
   const dpop = config.dpop && createDpop(client, config.dpop === 'perTransaction' ? undefined : config.dpop)
   const { fetch, tokenFetch, resourceFetch, close } = transports(config, dpop)
-  const keysFetch = retrying(fetch)
+  // As long as the timeout lets it: the OP has used up what would bring the tokens again.
+  const keysFetch = retrying(fetch, [100, 400, 1_000, 2_000, 4_000])
   const http = (customFetch: CustomFetch, ms: number): HttpOptions => ({
     [oauth.customFetch]: customFetch,
     [oauth.allowInsecureRequests]: allowInsecureRequests,

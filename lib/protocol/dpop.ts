@@ -28,6 +28,14 @@ export interface Dpop {
 export const perTransactionAlg = 'ES256'
 const mostOrigins = 100
 
+/** Whose next proof answers a challenge. */
+const challenged = new WeakSet<oauth.DPoPHandle>()
+
+/** The next proof has the nonce of the challenge that has just come, not a newer one: some are good for one proof only. */
+export function answerChallenge(handle: oauth.DPoPHandle): void {
+  challenged.add(handle)
+}
+
 /** @param shared - one key for all tokens; absent: a new one for each transaction. */
 export function createDpop(client: oauth.Client, shared?: SigningKey): Dpop {
   const handles = new WeakMap<DpopKey, Promise<oauth.DPoPHandle>>()
@@ -50,13 +58,15 @@ export function createDpop(client: oauth.Client, shared?: SigningKey): Dpop {
         ['verify'],
       ),
     }
-    return oauth.DPoP(client, keyPair, {
+    const handle: oauth.DPoPHandle = oauth.DPoP(client, keyPair, {
       [oauth.modifyAssertion](header, payload) {
         Object.assign(header, { alg })
+        if (challenged.delete(handle)) return
         // A nonce belongs to the server, not to the key: the newest is the best for all of them (RFC 9449 §8.2).
         payload['nonce'] = nonces.get(new URL(String(payload['htu'])).origin) ?? payload['nonce']
       },
     })
+    return handle
   }
 
   let sharedHandle: Promise<oauth.DPoPHandle> | undefined

@@ -46,10 +46,14 @@ export async function validateGrant(
   const claims = processed.claims as unknown as IdTokenClaims
   const tokens = tokensOf(result, { scope, idToken: jws as string })
   checkScope(tokens.scope, scope)
-  checkAuthorizationDetails(tokens, expectations.authorizationTypes ?? [])
+  const { authorizationTypes } = expectations
+  checkAuthorizationDetails(tokens, authorizationTypes)
   await checkEcosystem(connection, claims, false)
-  return { claims, tokens, ...(dpopKey && { dpopKey }) }
+  return { claims, tokens, ...(dpopKey && { dpopKey }), ...(authorizationTypes && { authorizationTypes }) }
 }
+
+/** Seconds, a year: more would not be a date any more. */
+const longestLife = 31_536_000
 
 /** What we keep of a token response; `before` has what the OP need not repeat. */
 export function tokensOf(
@@ -57,13 +61,16 @@ export function tokensOf(
   before: Pick<TokenSet, 'scope' | 'idToken' | 'refreshToken' | 'authorizationDetails'>,
 ): TokenSet {
   const { access_token, token_type, expires_in, scope, refresh_token } = result
+  // It goes into a header, whose errors would quote it (RFC 6749 appendix A.12) [SEC-11].
+  if (!/^[\x20-\x7e]+$/.test(access_token))
+    throw new Error('"access_token" has characters that it must not have')
   const refreshToken = refresh_token ?? before.refreshToken
   const authorizationDetails = detailsOf(result) ?? before.authorizationDetails
   return {
     accessToken: access_token,
     tokenType: token_type as TokenSet['tokenType'],
     // Absent means unknown [TOK-20].
-    ...(expires_in === undefined ? {} : { expiresAt: Date.now() + expires_in * 1000 }),
+    ...(expires_in === undefined ? {} : { expiresAt: Date.now() + Math.min(expires_in, longestLife) * 1000 }),
     // Absent means as requested (RFC 6749 §5.1) [TOK-20].
     scope: scope ?? before.scope,
     idToken: before.idToken,
@@ -72,16 +79,27 @@ export function tokensOf(
   }
 }
 
+/** How long the application's own check may take: the OP has redeemed the request, and somebody waits. */
+export const ecosystemTimeoutMs = 10_000
+
 /** Asks the application's own check; why it refused may quote the claims, so nobody learns it here [SEC-11]. */
 export async function checkEcosystem(
   { config }: Connection,
   claims: IdTokenClaims,
   isRefresh: boolean,
 ): Promise<void> {
+  const { validateIdTokenClaims } = config
+  if (!validateIdTokenClaims) return
+  let timer: NodeJS.Timeout | undefined
+  const tooLong = new Promise<never>((_, reject) => {
+    timer = setTimeout(reject, ecosystemTimeoutMs, new Error('it took too long'))
+  })
   try {
-    await Promise.resolve(config.validateIdTokenClaims?.(claims, { isRefresh }))
+    await Promise.race([(async () => validateIdTokenClaims(claims, { isRefresh }))(), tooLong])
   } catch (cause) {
     throw new Error('the "validateIdTokenClaims" option refused the ID token', { cause })
+  } finally {
+    clearTimeout(timer)
   }
 }
 
@@ -101,7 +119,7 @@ function detailsOf(result: oauth.TokenEndpointResponse): readonly AuthorizationD
 }
 
 /** The OP may grant less, and say more of it (RFC 9396 §7.1), but nothing of another kind [TOK-20]. */
-function checkAuthorizationDetails(tokens: TokenSet, types: readonly string[]): void {
+export function checkAuthorizationDetails(tokens: TokenSet, types: readonly string[] = []): void {
   if (tokens.authorizationDetails?.every(({ type }) => types.includes(type)) === false) {
     throw new Error('"authorization_details" of a type that was not requested')
   }

@@ -26,7 +26,10 @@ export interface IdTokenExpectations {
   readonly requestedAt?: number
   /** The `acr_values` asked for: `acr` must be one of them. An empty list asks for none (CIBA Core §7.1). */
   readonly acrValues?: readonly string[]
-  /** The most seconds that may have passed since `auth_time` (OpenID Connect Core §3.1.3.7 item 13). */
+  /**
+   * The most seconds that may have passed since `auth_time`, until `requestedAt` if that is given, else until now (OpenID
+   * Connect Core §3.1.3.7 item 13).
+   */
   readonly maxAge?: number
   /** The `sub` of the person who has to be the one that approved (RFC 10027 §6.1.15). */
   readonly expectedSubject?: string
@@ -86,13 +89,13 @@ export function checkExpectations(
 /**
  * Checks what every ID token has to fulfil, whatever was asked for.
  *
- * @param nonceSent - whether the authentication request had a `nonce`.
+ * @param nonceAllowed - whether the authentication request had a `nonce`, or any one will do.
  * @throws oauth4webapi's `OperationProcessingError`, its `cause` the name of the claim and never a value.
  */
 export function checkInvariants(
   claims: oauth.IDToken,
   clientId: string,
-  nonceSent: boolean,
+  nonceAllowed: boolean,
   clock: Clock,
 ): void {
   // OpenID Connect Core §2: a longer or richer subject breaks the columns that users keep it in [TOK-12].
@@ -102,7 +105,7 @@ export function checkInvariants(
   if (claims.iat > clock.now + clock.tolerance) {
     throw unexpected('iat', 'value, issued in the future', oauth.JWT_TIMESTAMP_CHECK)
   }
-  if (claims.nonce !== undefined && !nonceSent) throw unexpected('nonce')
+  if (claims.nonce !== undefined && !nonceAllowed) throw unexpected('nonce')
 }
 
 /**
@@ -213,7 +216,9 @@ function checkAge(claims: oauth.IDToken, { requestedAt, maxAge }: IdTokenExpecta
   }
   if (maxAge === undefined) return
   if (claims.auth_time === undefined) throw missing('auth_time')
-  if (claims.auth_time + maxAge < clock.now - clock.tolerance) {
+  // The OP judged the age when it was asked; whoever fetches the tokens may come later [TOK-16].
+  const judgedAt = requestedAt === undefined ? clock.now : Math.floor(requestedAt) + clock.skew
+  if (claims.auth_time + maxAge < judgedAt - clock.tolerance) {
     throw unexpected('auth_time', 'value, too much time has elapsed since', oauth.JWT_TIMESTAMP_CHECK)
   }
 }

@@ -18,6 +18,7 @@ export type Registration = Pick<
   | 'idTokenSigningAlgs'
   | 'idTokenDecryptionKeys'
   | 'dpop'
+  | 'mtls'
   | 'allowInsecureRequests'
 >
 
@@ -49,8 +50,14 @@ export function checkMetadata(server: oauth.AuthorizationServer, registration: R
   }
   const { idTokenSigningAlgs, idTokenDecryptionKeys, dpop } = registration
   requireListed(server, 'id_token_signing_alg_values_supported', 'idTokenSigningAlg', idTokenSigningAlgs)
+  if (!idTokenSigningAlgs) requireUsableAlg(server)
   const decryptionAlgs = idTokenDecryptionKeys?.flatMap(({ algs }) => algs)
   requireListed(server, 'id_token_encryption_alg_values_supported', 'idTokenDecryptionKey', decryptionAlgs)
+  if (dpop && list(server['dpop_signing_alg_values_supported']) === undefined) {
+    process.emitWarning('the OP lists no "dpop_signing_alg_values_supported": it may not know "dpop"', {
+      code: 'EXPRESS_CIBA_DPOP',
+    })
+  }
   const dpopAlg = dpop && [dpop === 'perTransaction' ? perTransactionAlg : dpop.alg]
   requireListed(server, 'dpop_signing_alg_values_supported', 'dpop', dpopAlg)
   const grantTypes = list(server.grant_types_supported)
@@ -62,14 +69,23 @@ export function checkMetadata(server: oauth.AuthorizationServer, registration: R
   }
 }
 
+/** An OP whose list has only what we do not take by default would have every login fail at its end. */
+function requireUsableAlg(server: oauth.AuthorizationServer): void {
+  const listed = list(server['id_token_signing_alg_values_supported'])
+  if (listed === undefined || listed.some((alg) => !/^(?:none$|HS)/.test(alg))) return
+  throw misfit(`signs ID tokens with ${listed.join(', ')} only: "idTokenSigningAlg" must name one of them`)
+}
+
 function checkEndpoints(
   server: oauth.AuthorizationServer,
-  { deliveryMode, allowInsecureRequests }: Registration,
+  { deliveryMode, allowInsecureRequests, mtls }: Registration,
 ): void {
   const needed = ['backchannel_authentication_endpoint', 'token_endpoint', 'jwks_uri'] as const
+  // What is used in their place, but for the keys [AUTH-5].
+  const { jwks_uri: _, ...aliases } = (server.mtls_endpoint_aliases ?? {}) as Record<string, unknown>
   for (const endpoint of needed) {
     if (endpoint === 'token_endpoint' && deliveryMode === 'push') continue // [PUSH-8]
-    const value: unknown = server[endpoint]
+    const value: unknown = mtls && endpoint in aliases ? aliases[endpoint] : server[endpoint]
     const protocol = typeof value === 'string' && URL.canParse(value) ? new URL(value).protocol : undefined
     if (protocol !== 'https:' && !(protocol === 'http:' && allowInsecureRequests)) {
       throw misfit(`has no usable "${endpoint}" in its metadata; it must be an https URL`)

@@ -10,7 +10,8 @@ import type { OpConfig } from './registration.ts'
 export function publishedKeys(op: OpConfig): readonly PublicJwk[] {
   const { clientAssertionKeys = [], requestObjectKeys = [], idTokenDecryptionKeys = [] } = op
   const certificate = certificateOf(op)
-  const keys = jwksOf([...clientAssertionKeys, ...requestObjectKeys, ...idTokenDecryptionKeys])
+  const assertionKeys = op.clientAuthMethod === 'private_key_jwt' ? clientAssertionKeys : []
+  const keys = jwksOf([...assertionKeys, ...requestObjectKeys, ...idTokenDecryptionKeys])
   if (!certificate || op.clientAuthMethod !== 'self_signed_tls_client_auth') return keys
   const own = certificateJwk(certificate)
   const others = keys.filter((key) => thumbprint(key) !== own.kid)

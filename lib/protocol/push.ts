@@ -10,6 +10,7 @@ import { isAuthReqId } from './acknowledgement.ts'
 import { safeCode } from './answer.ts'
 import type { Connection } from './connection.ts'
 import { validateGrant } from './granted.ts'
+import { watchKeys } from './keys-watch.ts'
 
 const debug = createDebug('express-ciba:op')
 
@@ -53,33 +54,29 @@ export async function processPush(
   if (error === 'access_denied') return { type: 'denied', error }
   if (error === 'expired_token') return { type: 'expired', error }
   if (error !== undefined) return { type: 'failed', error }
-  let cause: unknown
+  let server: oauth.AuthorizationServer
   try {
-    const server = await connection.discover().catch((reason: unknown) => {
-      cause = reason
-      throw reason
-    })
+    server = await connection.discover()
+  } catch (cause) {
+    return { type: 'unavailable', cause }
+  }
+  const keys = watchKeys(connection.keysFetch)
+  try {
     const response = new Response(JSON.stringify(body), { headers: { 'content-type': 'application/json' } })
-    const answered = { authReqId, expectations }
-    const grant = await validateGrant(connection, server, response, answered, {
-      pushed: true,
-      async [oauth.customFetch](url, init) {
-        try {
-          const answer = await connection.keysFetch(url, init)
-          // A proxy may answer 200 in the OP's place, and the answer may break off.
-          const json: unknown = answer.status === 200 ? await answer.clone().json() : undefined
-          const hasKeys = Array.isArray((json as { keys?: unknown } | undefined)?.keys)
-          if (!hasKeys) cause = new Error(`the OP answered ${answer.status} without its keys`)
-          return answer
-        } catch (reason) {
-          cause = reason
-          throw reason
-        }
+    const grant = await validateGrant(
+      connection,
+      server,
+      response,
+      { authReqId, expectations },
+      {
+        pushed: true,
+        [oauth.customFetch]: keys.fetch,
       },
-    })
+    )
     return { type: 'granted', grant }
   } catch (reason) {
     debug('push refused: %s', (reason as Error).message)
+    const cause = keys.trouble()
     return cause === undefined ? { type: 'invalid' } : { type: 'unavailable', cause }
   }
 }

@@ -8,7 +8,8 @@ import type { Grant, IdTokenClaims } from '../grant.ts'
 import type { OpAnswer } from './answer.ts'
 import type { Connection } from './connection.ts'
 import { proofFor } from './dpop.ts'
-import { checkEcosystem, tokensOf } from './granted.ts'
+import { checkAuthorizationDetails, checkEcosystem, tokensOf } from './granted.ts'
+import { watchKeys } from './keys-watch.ts'
 import { sendWithNonce } from './token-request.ts'
 import { processTokenResponse } from './token-response.ts'
 import { wasNeverSent } from './transport.ts'
@@ -20,6 +21,8 @@ export type RefreshAnswer =
   | { readonly type: 'granted'; readonly grant: Grant }
   /** The OP takes the refresh token no more, or its answer did not pass the checks: the person must approve anew. */
   | { readonly type: 'refused'; readonly error: string }
+  /** The OP refuses it for a reason that no approval would change. */
+  | { readonly type: 'failed'; readonly error: string }
   /** No answer, or none that means anything; `sent` if the OP may have seen the request. */
   | {
       readonly type: 'unavailable'
@@ -60,22 +63,42 @@ export async function refresh(
         ...http,
         ...(DPoP && { DPoP }),
       })
-    ;[response, answer] = await sendWithNonce(send, DPoP !== undefined)
+    ;[response, answer] = await sendWithNonce(send, DPoP)
   } catch (cause) {
     return { type: 'unavailable', sent: !wasNeverSent(cause), retryAfterMs: 0, cause }
   }
   const { status, error, retryAfterMs } = answer
   if (status !== 200) {
     debug('refresh: the OP answered %d %s', status, error ?? '')
-    const isBusy = error === undefined || status === 429
-    return isBusy ? { type: 'unavailable', sent: status !== 429, retryAfterMs } : { type: 'refused', error }
+    if (error === undefined || status === 429) {
+      return { type: 'unavailable', sent: status !== 429, retryAfterMs }
+    }
+    return { type: error === 'invalid_grant' ? 'refused' : 'failed', error }
   }
   try {
-    const again = new Response(answer.text, { headers: response.headers })
-    return { type: 'granted', grant: await validate(connection, server, again, grant, sentAt) }
+    const grantOf = (text: string) =>
+      validate(connection, server, new Response(text, { headers: response.headers }), grant, sentAt)
+    return { type: 'granted', grant: await unlessWithoutKeys(grantOf, answer.text) }
   } catch (reason) {
     debug('refresh refused: %s', (reason as Error).message)
     return { type: 'refused', error: 'invalid_token_response' }
+  }
+}
+
+/** What {@link validate} throws when the OP's keys could not be had. */
+class WithoutKeys extends Error {}
+
+/**
+ * The OP has used up the old refresh token: the new one must not be lost because its keys cannot be had just now. The ID
+ * token is the one part that needs them, and one that need not come (OpenID Connect Core §12.2).
+ */
+async function unlessWithoutKeys(grantOf: (text: string) => Promise<Grant>, text: string): Promise<Grant> {
+  try {
+    return await grantOf(text)
+  } catch (reason) {
+    if (!(reason instanceof WithoutKeys)) throw reason
+    const { id_token: _, ...rest } = JSON.parse(text) as Record<string, unknown>
+    return grantOf(JSON.stringify(rest))
   }
 }
 
@@ -87,6 +110,7 @@ async function validate(
   before: Grant,
   sentAt: number,
 ): Promise<Grant> {
+  const keys = watchKeys(connection.keysFetch)
   const { result, claims, jws } = await processTokenResponse(
     server,
     connection.client,
@@ -97,10 +121,15 @@ async function validate(
       requestedAt: Math.floor(sentAt / 1000),
       expectedSubject: before.claims.sub,
       nonce: false, // compared with the first one's instead
+      [oauth.customFetch]: keys.fetch,
     },
     'optional',
-  )
+  ).catch((reason: Error) => {
+    throw keys.trouble() === undefined ? reason : new WithoutKeys(reason.message)
+  })
   const tokens = tokensOf(result, { ...before.tokens, idToken: jws ?? before.tokens.idToken })
+  // A refresh cannot widen what the person has allowed (RFC 9396 §6.1) [TOK-20].
+  checkAuthorizationDetails(tokens, before.authorizationTypes)
   if (claims === undefined) return { ...before, tokens }
   const now = claims as unknown as IdTokenClaims
   checkContinuity(before.claims, now)
@@ -110,6 +139,10 @@ async function validate(
   return { ...before, claims: { ...(sid !== undefined && { sid }), ...now }, tokens }
 }
 
+function isGivenTwice(before: IdTokenClaims, now: IdTokenClaims, claim: string): boolean {
+  return before[claim] !== undefined && now[claim] !== undefined
+}
+
 /** OpenID Connect Core §12.2. */
 function checkContinuity(before: IdTokenClaims, now: IdTokenClaims): void {
   const audience = (claims: IdTokenClaims) => [claims.aud].flat().sort().join(' ')
@@ -117,7 +150,7 @@ function checkContinuity(before: IdTokenClaims, now: IdTokenClaims): void {
     (now.iss !== before.iss && 'iss') ||
     (audience(now) !== audience(before) && 'aud') ||
     (now.azp !== before.azp && 'azp') ||
-    (now.auth_time !== undefined && now.auth_time !== before.auth_time && 'auth_time') ||
+    (isGivenTwice(before, now, 'auth_time') && now.auth_time !== before.auth_time && 'auth_time') ||
     (now['nonce'] !== undefined && now['nonce'] !== before['nonce'] && 'nonce')
   if (changed) throw new Error(`the refreshed ID token has another "${changed}"`)
 }

@@ -38,6 +38,8 @@ export interface OpConfig {
   readonly userCodeParameter?: boolean
   /** Pinned algorithms of the ID token; by default the OP's list without `none` and `HS…` [CFG-8]. */
   readonly idTokenSigningAlgs?: readonly string[]
+  /** A profile's: for whatever else the OP signs [FAPI-3]. */
+  readonly signingAlgs?: readonly string[]
   /** ID tokens come encrypted for one of these keys. */
   readonly idTokenDecryptionKeys?: readonly DecryptionKey[]
   /** `false` switches a check off. */

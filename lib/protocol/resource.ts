@@ -8,7 +8,7 @@ import * as oauth from 'oauth4webapi'
 import { CibaError } from '../errors.ts'
 import type { Grant, JsonValue } from '../grant.ts'
 import type { Connection } from './connection.ts'
-import { proofFor } from './dpop.ts'
+import { answerChallenge, proofFor } from './dpop.ts'
 import { acceptedAlgs, verifySignature } from './token-response.ts'
 import { type CustomFetchInit, retryAfterSeconds, unreachable, wasNeverSent } from './transport.ts'
 
@@ -65,6 +65,7 @@ export async function fetchResource(
     // A challenge is an answer like any other to whoever asked.
     if (!DPoP || !oauth.isDPoPNonceError(error) || isStream(body)) return error.response
     await error.response.body?.cancel()
+    answerChallenge(DPoP)
     return send().catch((again: unknown) => {
       if (again instanceof oauth.WWWAuthenticateChallengeError) return again.response
       throw again
@@ -103,8 +104,12 @@ export async function fetchUserInfo(connection: Connection, grant: Grant): Promi
   }
   const validation = connection.validation()
   // What it lists for ID tokens, where it lists nothing for this.
-  const userinfo_signing_alg_values_supported =
-    server.userinfo_signing_alg_values_supported ?? acceptedAlgs(server, client, validation) ?? []
+  const { signingAlgs } = connection.config
+  const userinfo_signing_alg_values_supported = (
+    server.userinfo_signing_alg_values_supported ??
+    acceptedAlgs(server, client, validation) ??
+    []
+  ).filter((alg) => signingAlgs?.includes(alg) !== false)
   const listed = { ...server, userinfo_signing_alg_values_supported }
   const DPoP = await proofFor(connection.dpop, grant)
   const ask = async (): Promise<UserInfo> => {
@@ -118,8 +123,9 @@ export async function fetchUserInfo(connection: Connection, grant: Grant): Promi
   }
   try {
     return await ask().catch((error: unknown) => {
-      if (DPoP && oauth.isDPoPNonceError(error)) return ask()
-      throw error
+      if (!DPoP || !oauth.isDPoPNonceError(error)) throw error
+      answerChallenge(DPoP)
+      return ask()
     })
   } catch (cause) {
     throw userInfoFailure(cause)
@@ -134,8 +140,9 @@ function userInfoFailure(cause: unknown): CibaError {
     return new CibaError('ERR_CIBA_INVALID_TOKEN', 'the UserInfo endpoint does not take the access token')
   }
   if (wasNeverSent(cause)) return unreachable(cause)
-  // Its own cause may hold the claims [SEC-11].
-  const why = cause instanceof Error ? cause.message : 'it failed'
+  // Its own cause may hold the claims, and the messages of others anything [SEC-11].
+  const known = [oauth.OperationProcessingError, oauth.UnsupportedOperationError]
+  const why = known.some((kind) => cause instanceof kind) ? (cause as Error).message : 'the request failed'
   return new CibaError('ERR_CIBA_OP_FAILED', `the UserInfo endpoint did not answer as it should: ${why}`, {
     retryAfter: retryAfterSeconds,
   })

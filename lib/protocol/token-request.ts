@@ -7,6 +7,7 @@ import * as oauth from 'oauth4webapi'
 import type { Grant } from '../grant.ts'
 import { type OpAnswer, readAnswer } from './answer.ts'
 import type { Connection } from './connection.ts'
+import { answerChallenge } from './dpop.ts'
 import { type Answered, validateGrant } from './granted.ts'
 import { wasNeverSent } from './transport.ts'
 
@@ -59,11 +60,11 @@ export async function requestTokens(
         additionalParameters: new URLSearchParams(resource),
         ...(DPoP && { DPoP }),
       })
-    ;[response, answer] = await sendWithNonce(send, dpop !== undefined)
+    ;[response, answer] = await sendWithNonce(send, DPoP)
   } catch (cause) {
     return { type: 'unanswered', sent: !wasNeverSent(cause), cause }
   }
-  if (answer.status !== 200) return sort(answer)
+  if (answer.status !== 200) return sort(answer, DPoP !== undefined)
   try {
     const again = new Response(answer.text, { headers: response.headers })
     return { type: 'granted', grant: await validateGrant(connection, server, again, answered) }
@@ -76,18 +77,21 @@ export async function requestTokens(
 /** Sends again, once and at once, where the OP wants a nonce in the DPoP proof: it has not looked further [AUTH-7]. */
 export async function sendWithNonce(
   send: () => Promise<Response>,
-  isDpop: boolean,
+  DPoP: oauth.DPoPHandle | undefined,
 ): Promise<[Response, OpAnswer]> {
   const response = await send()
   const answer = await readAnswer(response)
-  if (!isDpop || answer.error !== 'use_dpop_nonce') return [response, answer]
+  if (!DPoP || answer.error !== 'use_dpop_nonce') return [response, answer]
+  answerChallenge(DPoP)
   const second = await send()
   return [second, await readAnswer(second)]
 }
 
 /** By the JSON `error` of a 4xx, whatever else the answer says [ERR-1, ERR-3]; then by status. */
-function sort({ status, error, retryAfterMs }: OpAnswer): TokenAnswer {
+function sort({ status, error, retryAfterMs }: OpAnswer, isDpop: boolean): TokenAnswer {
   if (error === 'authorization_pending') return { type: 'stillPending' }
+  // Challenged again: the OP has not looked at the request, so asking again later is as good as ever [AUTH-7].
+  if (error === 'use_dpop_nonce' && isDpop) return { type: 'stillPending' }
   if (error === 'slow_down') return { type: 'slowedDown', retryAfterMs }
   if (error === 'access_denied') return { type: 'denied', error }
   if (error === 'expired_token') return { type: 'expired', error }

@@ -3,6 +3,7 @@
  */
 
 import { setTimeout as sleep } from 'node:timers/promises'
+import { rootCertificates } from 'node:tls'
 import { Agent, request, fetch as undiciFetch } from 'undici'
 import { CibaError } from '../errors.ts'
 
@@ -82,7 +83,13 @@ export function createTransport(options: TransportOptions): Transport {
 
 /** For protected resources: whole `fetch` semantics, and answers of any size that are read as they come. */
 export function createResourceTransport(options: TransportOptions): Transport {
-  const agent = createAgent(options)
+  const { ca, ...certificate } = options.certificate ?? {}
+  // A private authority of the OP's says nothing about those of others.
+  const authorities = ca && { ca: [...rootCertificates, ...[ca].flat()] }
+  const agent = createAgent(
+    { ...options, certificate: { ...certificate, ...authorities } as ClientCertificate },
+    { headersTimeout: 0, bodyTimeout: 0 },
+  )
   return {
     async fetch(url, init) {
       type Init = NonNullable<Parameters<typeof undiciFetch>[1]>
@@ -95,7 +102,7 @@ export function createResourceTransport(options: TransportOptions): Transport {
 
 function createAgent(
   { connectTimeoutMs, certificate }: TransportOptions,
-  limits: Pick<Agent.Options, 'maxResponseSize'> = {},
+  limits: Pick<Agent.Options, 'maxResponseSize' | 'headersTimeout' | 'bodyTimeout'> = {},
 ): Agent {
   const connect = { ...(certificate as object | undefined), timeout: connectTimeoutMs }
   return new Agent({ ...limits, connections: connectionsPerOrigin, connect })
@@ -129,19 +136,22 @@ function toHeaders(raw: Record<string, string | string[] | undefined>): Headers 
 }
 
 /**
- * Tries a failed GET again, twice: discovery and the OP's keys are asked for at moments when a login hangs on
+ * Tries a failed GET again, by default twice: discovery and the OP's keys are asked for at moments when a login hangs on
  * them, and asking twice does no harm. Never for the requests that may prompt a person [REQ-16].
  */
-export function retrying(fetch: CustomFetch): CustomFetch {
+export function retrying(fetch: CustomFetch, pausesMs: readonly number[] = [100, 400]): CustomFetch {
   return async (url, init) => {
-    for (const pauseMs of [100, 400]) {
+    for (const pauseMs of pausesMs) {
       try {
         const response = await fetch(url, init)
         if (response.status < 500) return response
       } catch {
         if (init.signal?.aborted) throw init.signal.reason
       }
-      await sleep(pauseMs)
+      const options = init.signal ? { signal: init.signal } : {}
+      await sleep(pauseMs, undefined, options).catch(() => {
+        throw init.signal?.reason
+      })
     }
     return fetch(url, init)
   }

@@ -132,7 +132,7 @@ describe('req.ciba with DPoP', () => {
       const web = await startWithDpop()
       const browser = await signIn(web, bound(0))
       web.op.onToken(useDpopNonce('nonce-1'), useDpopNonce('nonce-2'))
-      expect((await browser.get('/token')).status).to.equal(401)
+      expect((await browser.get('/token')).status).to.equal(502)
       expect(web.op.callsTo('token')).to.have.length(3)
     })
 
@@ -140,7 +140,7 @@ describe('req.ciba with DPoP', () => {
       const web = await startWithDpop()
       const browser = await signIn(web, bound(0))
       web.op.onToken(tokenError('invalid_dpop_proof', 400, { 'dpop-nonce': 'nonce-1' }))
-      expect((await browser.get('/token')).status).to.equal(401)
+      expect((await browser.get('/token')).status).to.equal(502)
       expect(web.op.callsTo('token')).to.have.length(2)
     })
 

@@ -137,9 +137,7 @@ describe('req.ciba.getAccessToken() and the session store', () => {
     expect(refreshTokensSent(web)).to.deep.equal(['refresh-0'])
   })
 
-  // lib/express/session.ts, moveLogin(): storedLoginOf() cannot tell a session that is not stored yet from one that has
-  // ended. A login that waits for its browser for longer than the token lives ends as login_refused.
-  it.skip('refreshes in afterAuthentication, where the token has expired before the browser came back', async () => {
+  it('refreshes in afterAuthentication, where the token has expired before the browser came back', async () => {
     const web = await start({
       own: tokenRoutes,
       ciba: {

@@ -1,6 +1,7 @@
 /** The checks of the ID token that can be switched off, and the one that can be added. */
 import { expect } from 'chai'
 import type { CibaOptions, IdTokenClaims } from '../../lib/index.ts'
+import { timeTravel } from '../support/real-op.ts'
 import { debugLines, type Scene, type SceneOptions, scenes } from '../support/scenes.ts'
 
 const refused = { status: 'failed', error: 'invalid_token_response' }
@@ -71,6 +72,7 @@ describe('ciba({ idTokenChecks })', () => {
 })
 
 describe('ciba({ validateIdTokenClaims })', () => {
+  const pass = timeTravel()
   const set = scenes()
   const lines = debugLines()
   const words = 'the reason: cpf 123.456.789-00 of alice'
@@ -190,10 +192,13 @@ describe('ciba({ validateIdTokenClaims })', () => {
         },
       },
     )
-    const soon = { refresh_token: 'r', expires_in: 30, access_token: 'the first' }
+    const soon = { refresh_token: 'r', expires_in: 0, access_token: 'the first' }
     expect(await login(() => op.tokens({ response: soon }))).to.include(complete)
     op.onToken(() =>
-      op.refreshed({ claims: { cpf: '2' }, response: { ...soon, access_token: 'the second' } }),
+      op.refreshed({
+        claims: { cpf: '2' },
+        response: { ...soon, access_token: 'the second', expires_in: 300 },
+      }),
     )
     expect((await browser.agent.get('/token')).body).to.deep.include({ token: 'the second' })
     expect(seen.map(({ isRefresh, claims }) => [isRefresh, claims['cpf']])).to.deep.equal([
@@ -201,8 +206,10 @@ describe('ciba({ validateIdTokenClaims })', () => {
       [true, '2'],
     ])
     refuse = true
+    pass(270)
     op.onToken(() => op.refreshed({ claims: { cpf: '3' } }))
     const { body, text } = await browser.agent.get('/token')
+    expect(seen).to.have.length(3)
     expect(body.token, 'still valid').to.equal('the second')
     expect(body.user).to.have.property('cpf', '2')
     expect(sessions.written.join()).to.not.include('"cpf":"3"')

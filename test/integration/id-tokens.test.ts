@@ -91,7 +91,7 @@ const bad: (Case & { readonly id: string })[] = [
     id: 'TOK-9',
     name: 'a good response while the keys cannot be had',
     answer: (op) => {
-      op.onJwks({ status: 503 }, { status: 503 }, { status: 503 })
+      op.onJwks(...Array.from({ length: 6 }, () => ({ status: 503 })))
       return () => op.tokens()
     },
   },

@@ -45,6 +45,7 @@ describe('a push', () => {
         issuerBaseURL: op.issuer,
         deliveryMode: 'push',
         secret: 'of all instances',
+        httpTimeout: 2,
         store,
         afterAuthentication(_req, { tokens }) {
           logins.push(tokens.accessToken)
@@ -248,8 +249,8 @@ describe('a push', () => {
     })
 
     for (const [what, answers] of [
-      ['are away', [unavailable(), unavailable(), unavailable()]],
-      ['break off', [{ reset: 'mid-body' }, { reset: 'mid-body' }, { reset: 'mid-body' }]],
+      ['are away', Array.from({ length: 4 }, () => unavailable())],
+      ['break off', Array.from({ length: 4 }, () => ({ reset: 'mid-body' }))],
       ['are a page of a proxy', [html(200)]],
     ] as [string, Answer[]][]) {
       it(`is answered 503 while the keys of the OP ${what}, and taken when it comes again [PUSH-9]`, async () => {

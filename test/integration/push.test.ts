@@ -132,7 +132,7 @@ describe('a login in push mode', () => {
 
     it('refreshes them later at the token endpoint, with the pushed refresh token [TOK-23]', async () => {
       await start()
-      await login({ response: { refresh_token: 'pushed', expires_in: 30 } })
+      await login({ response: { refresh_token: 'pushed', expires_in: 0 } })
       expect(op.callsTo('token')).to.have.length(0)
       const fresh = (await browser.agent.get('/access')).body
       const [call, ...more] = op.callsTo('token')

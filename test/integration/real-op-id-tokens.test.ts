@@ -17,7 +17,7 @@ describe('ciba(), ID tokens of a real OP', function () {
     for (const alg of ['HS256', 'HS384', 'HS512', 'RS256', 'PS256', 'ES256', 'EdDSA', 'Ed25519']) {
       it(`signs in with ${alg}, takes it as a hint and takes a refreshed one [TOK-8, TOK-9, TOK-23]`, async () => {
         const { op, login, get, metadata } = await scene({
-          op: { accessTokenExpiresIn: 30 },
+          op: { accessTokenExpiresIn: 1 },
           options: { idTokenSigningAlg: alg, ...offline },
         })
         expect(metadata).to.include({ id_token_signed_response_alg: alg })
@@ -129,7 +129,7 @@ describe('ciba(), ID tokens of a real OP', function () {
 
     it('comes with a refresh, too [TOK-19, TOK-23]', async () => {
       const { op, login, get } = await scene({
-        op: { accessTokenExpiresIn: 30 },
+        op: { accessTokenExpiresIn: 1 },
         options: { idTokenDecryptionKey: privateJwk('ECDH-ES'), ...offline },
       })
       await login()

@@ -4,12 +4,13 @@ import { Agent, fetch as undiciFetch } from 'undici'
 import type { CibaOptions, CustomFetch } from '../../lib/index.ts'
 import { makeCertificate, type TestCertificates, testCertificates } from '../support/certificates.ts'
 import type { FullOp } from '../support/full-op.ts'
-import { CLIENT_SECRET, privateJwk, scenes } from '../support/real-op.ts'
+import { CLIENT_SECRET, privateJwk, scenes, timeTravel } from '../support/real-op.ts'
 
 describe('ciba() with "mtls" at a real OP', function () {
   this.timeout(20_000)
 
   const scene = scenes()
+  const pass = timeTravel()
   const cleanup: (() => Promise<void>)[] = []
   let certificates: TestCertificates
 
@@ -78,10 +79,11 @@ describe('ciba() with "mtls" at a real OP', function () {
 
   it('binds refreshed tokens, and revokes them, by the aliases [AUTH-6, TOK-23]', async () => {
     const { op, login, get, browser } = await scene({
-      op: { mtlsAliases: true, accessTokenExpiresIn: 30 },
+      op: { mtlsAliases: true, accessTokenExpiresIn: 120 },
       options: () => ({ ...privateKeyJwt(), ...withCertificate() }),
     })
     await login()
+    pass(100)
     expect(await get('/resource')).to.include({ sub: 'alice', binding: 'certificate' })
     expect(op.counts).to.include({ refresh: 1 })
     const { accessToken, refreshToken } = await get<Record<string, string>>('/tokens')

@@ -62,9 +62,6 @@ const defective: readonly Row[] = [
   claims('with an azp that the first one did not have', { azp: 'client' }),
   claims('without the azp of the first one', { azp: undefined }, { azp: 'client' }),
   claims('with another auth_time', () => ({ auth_time: seconds(-100) })),
-  claims('with an auth_time that the first one did not have', () => ({ auth_time: seconds() }), {
-    auth_time: undefined,
-  }),
   claims('with a nonce that nobody sent', { nonce: 'n-1' }),
   { what: 'with another nonce', options: nonce, change: () => ({ claims: { nonce: 'n-2' } }) },
   claims('that has expired', () => ({ exp: seconds(-360) })),

@@ -153,7 +153,7 @@ export class FakeStore implements TransactionStore {
 }
 
 export const tokenTimeoutMs = 60_000
-export const keysTimeoutMs = 10_000
+export const validationTimeoutMs = 10_000
 
 /** One OP and one store, and as many instances of the flow as a test needs. */
 export class FakeWorld {
@@ -178,7 +178,7 @@ export class FakeWorld {
       ledger,
       clock,
       tokenTimeoutMs,
-      keysTimeoutMs,
+      validationTimeoutMs,
       notificationTokens: tokens,
       deliveryMode: this.#deliveryMode,
     })

@@ -185,7 +185,14 @@ export async function startWeb(options: WebOptions = {}): Promise<Web> {
   })
   const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
   const sessions = new TestSessionStore()
-  const auth = ciba({ ...cibaOptions(op, origin), ...options.ciba })
+  let auth: CibaMiddleware
+  try {
+    auth = ciba({ ...cibaOptions(op, origin), ...options.ciba })
+  } catch (error) {
+    server.close()
+    await op.stop()
+    throw error
+  }
   const notification = `${origin}${options.mount ?? ''}${options.ciba?.routes?.notification || '/ciba/notification'}`
   const web: Web = {
     op,

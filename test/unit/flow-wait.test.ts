@@ -7,11 +7,11 @@ import { settle } from '../support/fake-clock.ts'
 import {
   FakeWorld,
   granted,
-  keysTimeoutMs,
   type Seen,
   see,
   stillPending,
   tokenTimeoutMs,
+  validationTimeoutMs,
 } from '../support/fake-op.ts'
 
 const intervalMs = 5_000 + timerMarginMs
@@ -291,7 +291,7 @@ describe('Flow', () => {
       wait(intervalMs + 1)
       await world.clock.advance(intervalMs)
       const survivor = wait(200_000, world.newFlow())
-      await world.clock.advance(tokenTimeoutMs + keysTimeoutMs + 4_999)
+      await world.clock.advance(tokenTimeoutMs + validationTimeoutMs + 4_999)
       expect(asked()).to.have.length(1)
       await world.clock.advance(1)
       expect(asked()).to.have.length(2)
@@ -304,7 +304,7 @@ describe('Flow', () => {
         wait(intervalMs + 1)
         await world.clock.advance(intervalMs)
         wait(200_000, who === 'the same instance' ? world.flow : world.newFlow())
-        await world.clock.advance(tokenTimeoutMs + keysTimeoutMs + 5_000)
+        await world.clock.advance(tokenTimeoutMs + validationTimeoutMs + 5_000)
         expect(asked()).to.have.length(2)
         world.op.tokenRequests[0]?.answer({ type: 'denied', error: 'access_denied' })
         await settle()

@@ -176,6 +176,26 @@ describe('checkExpectations()', () => {
   })
 })
 
+describe('checkExpectations() with maxAge', () => {
+  const authenticatedAt = (auth_time: number, requestedAt?: number) => () =>
+    checkExpectations(
+      { ...claims, iat: 1_000, auth_time },
+      'client',
+      { maxAge: 60, ...(requestedAt === undefined ? {} : { requestedAt }) },
+      { now: 1_500, skew: 0, tolerance: 30 },
+    )
+
+  it('measures until the request, however late the tokens are fetched [TOK-16]', () => {
+    authenticatedAt(910, 1_000)()
+    expect(authenticatedAt(909, 1_000)).to.throw('auth_time')
+  })
+
+  it('measures until now, where the time of the request is not known [TOK-16]', () => {
+    authenticatedAt(1_410)()
+    expect(authenticatedAt(1_409)).to.throw('auth_time')
+  })
+})
+
 describe('checkInvariants()', () => {
   for (const sub of ['a', ' ', '5', '\n', 'a'.repeat(255), '~'.repeat(255)]) {
     it(`accepts the subject ${JSON.stringify(sub.slice(0, 9))} of ${sub.length} characters (TOK-12)`, () => {

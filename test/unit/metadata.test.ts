@@ -22,7 +22,10 @@ const { privateKey: p256 } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
 const ed25519: SigningKey = signingKey(generateKeyPairSync('ed25519').privateKey)
 const es256 = signingKey(p256)
 const ecdh = decryptionKey(p256)
-const byKey: Partial<Registration> = { clientAuthMethod: 'private_key_jwt', clientAssertionKeys: [es256] }
+const byKey: Partial<Registration> = {
+  clientAuthMethod: 'private_key_jwt',
+  clientAssertionKeys: [es256, ed25519],
+}
 const requestAlgs = 'backchannel_authentication_request_signing_alg_values_supported'
 const assertionAlgs = 'token_endpoint_auth_signing_alg_values_supported'
 
@@ -69,7 +72,7 @@ describe('checkMetadata()', () => {
     [
       'any algorithm, with none pinned',
       'CFG-8',
-      { id_token_signing_alg_values_supported: ['none'] },
+      { id_token_signing_alg_values_supported: ['none', 'ES512'] },
       { idTokenSigningAlgs: undefined } as unknown as Partial<Registration>,
     ],
     ['no CIBA in grant_types_supported', 'CFG-4', { grant_types_supported: ['authorization_code'] }],
@@ -116,6 +119,13 @@ describe('checkMetadata()', () => {
 
   const misfits: [string, string, object, string, Partial<Registration>?][] = [
     [
+      'a list of algorithms that are all to be pinned or refused',
+      'CFG-8',
+      { id_token_signing_alg_values_supported: ['none', 'HS256'] },
+      'the OP signs ID tokens with none, HS256 only: "idTokenSigningAlg" must name one of them',
+      { idTokenSigningAlgs: undefined } as unknown as Partial<Registration>,
+    ],
+    [
       'a list of modes without ours',
       'CFG-3',
       { backchannel_token_delivery_modes_supported: ['poll', 'push'] },
@@ -143,8 +153,8 @@ describe('checkMetadata()', () => {
     [
       'a list of assertion algorithms without ours',
       'AUTH-1',
-      { [assertionAlgs]: ['RS256', 'PS256'] },
-      'the OP does not offer the "clientAssertionSigningAlg" ES256, but RS256, PS256',
+      { [assertionAlgs]: ['RS256', 'EdDSA'] },
+      'the OP does not offer the "clientAssertionSigningAlg" ES256, but RS256, EdDSA',
       byKey,
     ],
     [

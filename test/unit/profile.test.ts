@@ -59,8 +59,6 @@ describe("profile: 'fapi-ciba-id1'", () => {
       ['a rotation from one to the other', () => ({ requestObjectSigningKey: [keys.p256, keys.rsa] })],
       ['no check of a nonce', () => ({ idTokenChecks: { nonce: false } })],
       ['encrypted ID tokens', () => ({ idTokenDecryptionKey: keys.p384 })],
-      ['DPoP with ES256', () => ({ dpop: keys.p256 })],
-      ['DPoP with a key for each transaction', () => ({ dpop: true })],
     ]
     for (const [what, options] of allowed) {
       it(`takes ${what}`, () => {
@@ -76,6 +74,8 @@ describe("profile: 'fapi-ciba-id1'", () => {
     const noKey = { clientAssertionSigningKey: undefined }
     const wrongMethod =
       '"clientAuthMethod" option must be "private_key_jwt", "tls_client_auth" or "self_signed_tls_client_auth" with the profile fapi-ciba-id1 (FAPI 1.0 Advanced §5.2.2 item 14)'
+    const wantsCertificate =
+      '"mtls" option is required: tokens are bound to the certificate with the profile fapi-ciba-id1 (FAPI 1.0 Advanced §5.2.2 items 5 and 6)'
     const wrongAlg = (option: string, received: string) =>
       `"${option}" option must be PS256 or ES256, received ${received} with the profile fapi-ciba-id1 (FAPI-CIBA §7.10)`
 
@@ -101,12 +101,8 @@ describe("profile: 'fapi-ciba-id1'", () => {
         () => ({ requestObjectSigningKey: undefined }),
         '"requestObjectSigningKey" option is required with the profile fapi-ciba-id1 (FAPI-CIBA §5.2.3.1 item 1)',
       ],
-      [
-        'no certificate',
-        'AUTH-6',
-        () => ({ mtls: undefined }),
-        '"mtls" option is required: tokens are bound to the certificate with the profile fapi-ciba-id1 (FAPI 1.0 Advanced §5.2.2 items 5 and 6)',
-      ],
+      ['a client without certificate', 'AUTH-6', () => ({ mtls: undefined }), wantsCertificate],
+      ['DPoP instead of one', 'AUTH-6', () => ({ mtls: undefined, dpop: true }), wantsCertificate],
       [
         'requests signed with RS256',
         'SIG-4',
@@ -155,7 +151,12 @@ describe("profile: 'fapi-ciba-id1'", () => {
         () => ({ idTokenSigningAlg: ['ES256', 'HS256'], clientSecret: longSecret }),
         wrongAlg('idTokenSigningAlg', 'ES256, HS256'),
       ],
-      ['proofs signed with EdDSA', 'FAPI-3', () => ({ dpop: keys.ed25519 }), wrongAlg('dpop', 'EdDSA')],
+      [
+        'DPoP beside the certificate',
+        'AUTH-6',
+        () => ({ dpop: true }),
+        '"dpop" option must be false: tokens are bound to the certificate with the profile fapi-ciba-id1 (FAPI 1.0 Advanced §5.2.2 items 5 and 6)',
+      ],
       [
         'no check of the acr',
         'TOK-15',

@@ -42,7 +42,17 @@ describe('refresh()', () => {
 
   async function ask(
     answer: (init: CustomFetchInit) => Response | Promise<Response>,
-    { timeoutMs = 1_000, before = grant(), discovery = () => Response.json(metadata) } = {},
+    {
+      timeoutMs = 1_000,
+      before = grant(),
+      discovery = () => Response.json(metadata),
+      jwks = async (): Promise<Response> => Response.json((await signingKeys()).jwks),
+    }: {
+      timeoutMs?: number
+      before?: Grant
+      discovery?: () => Response
+      jwks?: () => Response | Promise<Response>
+    } = {},
   ): Promise<RefreshAnswer> {
     const connection = connect({
       issuer: new URL(op.issuer),
@@ -55,7 +65,7 @@ describe('refresh()', () => {
       allowInsecureRequests: false,
       async customFetch(url, init) {
         if (url.endsWith('/openid-configuration')) return discovery()
-        if (url.endsWith('/jwks')) return Response.json((await signingKeys()).jwks)
+        if (url.endsWith('/jwks')) return jwks()
         sent.push(init)
         return answer(init)
       },
@@ -93,6 +103,28 @@ describe('refresh()', () => {
     expect(sent).to.have.length(1)
   })
 
+  it('takes no authorization_details of a kind that nobody asked for [TOK-20]', async () => {
+    const details = [{ type: 'payment' }]
+    const answerWith = async (authorizationTypes?: readonly string[]) => {
+      const before = { ...grant(), ...(authorizationTypes && { authorizationTypes }) }
+      const response = { id_token: undefined, authorization_details: details }
+      return ask(async () => Response.json(await goodRefreshResponse(op, { response })), { before })
+    }
+    expect(await answerWith()).to.have.property('type', 'refused')
+    expect(await answerWith(['account'])).to.have.property('type', 'refused')
+    const answer = await answerWith(['account', 'payment'])
+    expect(answer.type === 'granted' && answer.grant.tokens.authorizationDetails).to.deep.equal(details)
+  })
+
+  it('keeps the new tokens without an ID token when the keys for it cannot be had [TOK-23]', async () => {
+    const answer = await ask(async () => Response.json(await goodRefreshResponse(op)), {
+      jwks: () => new Response(null, { status: 503 }),
+    })
+    if (answer.type !== 'granted') throw new Error(answer.type)
+    expect(answer.grant.tokens).to.include({ idToken: 'a.b.c' })
+    expect(answer.grant.tokens.accessToken).to.not.equal('access-0')
+  })
+
   it('says that the OP was not reached where that is certain', async () => {
     const answer = await ask(() => {
       throw Object.assign(new Error('refused'), { code: 'ECONNREFUSED' })
@@ -109,11 +141,12 @@ describe('refresh()', () => {
   })
 
   for (const error of ['invalid_grant', 'invalid_client', 'unauthorized_client', 'invalid_scope']) {
-    it(`is refused when the OP says ${error}, whatever the status of the 4xx`, async () => {
+    const type = error === 'invalid_grant' ? 'refused' : 'failed'
+    it(`is ${type} when the OP says ${error}, whatever the status of the 4xx`, async () => {
       for (const status of [400, 401]) {
         const headers = { 'www-authenticate': 'Basic' }
         expect(await ask(() => Response.json({ error }, { status, headers }))).to.deep.equal({
-          type: 'refused',
+          type,
           error,
         })
       }

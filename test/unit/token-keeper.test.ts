@@ -18,7 +18,7 @@ describe('TokenKeeper', () => {
   let keeper: TokenKeeper
   let holder: GrantHolder
 
-  /** The tokens after `refreshes` refreshes, with `seconds` to live. */
+  /** The tokens after `refreshes` refreshes, an hour old, with `seconds` left. */
   function grant(refreshes: number, seconds?: number): HeldGrant {
     const expiresAt = seconds === undefined ? {} : { expiresAt: clock.now() + seconds * 1000 }
     const names = {
@@ -26,7 +26,8 @@ describe('TokenKeeper', () => {
       refreshToken: `refresh-${refreshes}`,
       idToken: 'a.b.c',
     }
-    return { claims, tokens: { ...names, tokenType: 'bearer', scope: 'openid', ...expiresAt }, refreshes }
+    const tokens = { ...names, tokenType: 'bearer', scope: 'openid', ...expiresAt } as const
+    return { claims, tokens, refreshes, since: clock.now() - 3_600_000 }
   }
 
   const granted = (refreshes: number, seconds = 300): RefreshAnswer => {
@@ -77,7 +78,50 @@ describe('TokenKeeper', () => {
     }
   })
 
+  it('leaves tokens that live for less than two minutes alone for half their life', () => {
+    for (const [life, left, isFresh] of [
+      [30, 16, true],
+      [30, 14, false],
+      [100, 51, true],
+      [100, 49, false],
+      [0, 0, false],
+    ] as const) {
+      const since = clock.now() - (life - left) * 1000
+      expect(keeper.isFresh({ ...grant(0, left), since }), `${left} of ${life} seconds`).to.equal(isFresh)
+    }
+  })
+
   describe('fresh()', () => {
+    it('gives a token that is still valid when the OP takes its time, and stores what comes of it later', async () => {
+      const answer = later<RefreshAnswer>()
+      answers.push(answer.promise)
+      const waiting = keeper.fresh(holder, grant(0, 30))
+      await settle()
+      const joined = keeper.fresh(holder, grant(0, 30))
+      await clock.advance(5_000)
+      for (const given of [await waiting, await joined]) expect(given.tokens.accessToken).to.equal('access-0')
+      answer.resolve(granted(1))
+      await keeper.close()
+      expect(stored?.tokens.accessToken).to.equal('access-1')
+      expect(used).to.deep.equal(['refresh-0'])
+    })
+
+    it('waits as long as it takes for who has no valid token', async () => {
+      const answer = later<RefreshAnswer>()
+      answers.push(answer.promise)
+      const waiting = keeper.fresh(holder, grant(0, 0))
+      await clock.advance(30_000)
+      answer.resolve(granted(1))
+      expect((await waiting).tokens.accessToken).to.equal('access-1')
+    })
+
+    it('says that the OP failed, not that the person has to come back, for a reason of ours', async () => {
+      answers.push({ type: 'failed', error: 'invalid_client' })
+      const failure = (await failureOf(keeper.fresh(holder, grant(0, 0)))) as CibaError
+      expect(failure.code).to.equal('ERR_CIBA_OP_FAILED')
+      expect(failure.message).to.include('invalid_client')
+    })
+
     for (const seconds of [0, 30]) {
       it(`refreshes a token with ${seconds} seconds left, and stores the result before it gives it [TOK-23]`, async () => {
         const fresh = await keeper.fresh(holder, grant(0, seconds))

@@ -154,6 +154,15 @@ describe('requestTokens()', () => {
     })
   })
 
+  it('refuses an access token that no header can carry: the error would quote it [SEC-11]', async () => {
+    for (const access_token of ['a\nb', 'ä', 'a\u0000']) {
+      const answer = await ask(async () =>
+        json(await goodTokenResponse(op, { response: { access_token } }), 200),
+      )
+      expect(answer).to.include({ type: 'failed', error: 'invalid_token_response' })
+    }
+  })
+
   context('there is no answer', () => {
     const refused = Object.assign(new Error('refused'), { code: 'ECONNREFUSED' })
 
