@@ -85,7 +85,7 @@ function announce({ client, routes }: ResolvedOptions): void {
   if (client.ownsStore && process.env['NODE_ENV'] === 'production' && !hasWarned) {
     hasWarned = true
     process.emitWarning(
-      'express-ciba keeps transactions in the memory of this process: logins under way are lost on restart, and several instances do not see each other\'s. Give the "store" option to change that, or a MemoryTransactionStore to say that it is meant.',
+      'express-ciba keeps transactions in the memory of this process: logins under way, and whom the OP has logged out, are lost on restart, and several instances do not see each other\'s. Give the "store" option to change that, or a MemoryTransactionStore to say that it is meant.',
       { code: 'EXPRESS_CIBA_MEMORY_STORE' },
     )
   }

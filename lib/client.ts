@@ -89,7 +89,7 @@ export function createClient(options: ResolvedClientOptions): CibaClient {
       verifyLogoutToken: (token) => verifyLogoutToken(connection, token),
     },
     revoke: (tokens) => jobs.run(async () => revoke(connection, await tokens())),
-    logoutMarks: new LogoutMarks(store, keys, options.op.issuer.href, systemClock),
+    logoutMarks: new LogoutMarks(store, keys, systemClock),
     keySealer: sealer(keys, 'dpop key'),
     check(request) {
       if (typeof request !== 'object' || request === null) return checkAuthenticationRequest(request)

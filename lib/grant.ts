@@ -61,6 +61,8 @@ export interface Grant {
   readonly tokens: TokenSet
   /** The private JWK that the tokens are bound to, where each transaction has its own [AUTH-7]. */
   readonly dpopKey?: PrivateJwk
+  /** When the tokens came, epoch milliseconds. */
+  readonly grantedAt?: number
   /** The types of `authorization_details` that were asked for: a refresh must not bring others [TOK-20]. */
   readonly authorizationTypes?: readonly string[]
 }

@@ -12,9 +12,10 @@ import type { StoredRecord, TransactionStore } from './store.ts'
 
 /** A login, as far as a logout token can speak of it. */
 export interface MarkedLogin {
+  readonly iss: string
   readonly sub: string
   readonly sid?: string | undefined
-  /** When it was signed in, epoch milliseconds. */
+  /** When the OP granted its tokens, epoch milliseconds. */
   readonly at: number
 }
 
@@ -24,13 +25,11 @@ const memoryMs = 30 * 24 * 3_600_000
 export class LogoutMarks {
   readonly #store: TransactionStore
   readonly #keys: KeyRing
-  readonly #issuer: string
   readonly #clock: Clock
 
-  constructor(store: TransactionStore, keys: KeyRing, issuer: string, clock: Clock) {
+  constructor(store: TransactionStore, keys: KeyRing, clock: Clock) {
     this.#store = store
     this.#keys = keys
-    this.#issuer = issuer
     this.#clock = clock
   }
 
@@ -39,31 +38,33 @@ export class LogoutMarks {
    *
    * Rejects with `ERR_CIBA_STORE_FAILED`.
    */
-  async add({ jti, sid, sub, validUntil }: LogoutToken): Promise<void> {
+  async add({ iss, jti, sid, sub, validUntil }: LogoutToken): Promise<void> {
     await asStoreFailure(async () => {
       // A token that was caught on its way must not end what begins later.
       const token: StoredRecord = {
-        id: this.#nameOf('jti', jti),
+        id: this.#nameOf(iss, 'jti', jti),
         version: 1,
         purgeAt: validUntil,
         data: '{}',
       }
       if (await this.#store.read(token.id)) return
       // The narrower one: other sessions of the person go on.
-      await this.#write(sid === undefined ? this.#nameOf('sub', sub as string) : this.#nameOf('sid', sid))
+      const [kind, value] = sid === undefined ? (['sub', sub as string] as const) : (['sid', sid] as const)
+      await this.#write(this.#nameOf(iss, kind, value))
       await this.#store.write(token, 0)
     })
   }
 
   /** Whether the OP has ended this login. Rejects with `ERR_CIBA_STORE_FAILED`. */
-  async has({ sub, sid, at }: MarkedLogin): Promise<boolean> {
+  async has({ iss, sub, sid, at }: MarkedLogin): Promise<boolean> {
     return asStoreFailure(async () => {
-      const names = this.#keys.flatMap(({ pseudonym }) => [
-        this.#nameOf('sub', sub, pseudonym),
-        ...(sid === undefined ? [] : [this.#nameOf('sid', sid, pseudonym)]),
-      ])
-      const records = await Promise.all(names.map((name) => this.#store.read(name)))
-      return records.some((record) => record !== undefined && at <= Number(record.data))
+      const isMarked = async (kind: 'sub' | 'sid', value: string, since: number) => {
+        const names = this.#keys.map(({ pseudonym }) => this.#nameOf(iss, kind, value, pseudonym))
+        const records = await Promise.all(names.map((name) => this.#store.read(name)))
+        return records.some((record) => record !== undefined && since <= Number(record.data))
+      }
+      // A session at the OP that is over does not come back; the person does.
+      return (await isMarked('sub', sub, at)) || (sid !== undefined && (await isMarked('sid', sid, 0)))
     })
   }
 
@@ -78,8 +79,13 @@ export class LogoutMarks {
   }
 
   /** Says nothing about the person to whoever sees the store. */
-  #nameOf(kind: 'sub' | 'sid' | 'jti', value: string, key: Uint8Array = this.#keys[0].pseudonym): string {
-    const text = JSON.stringify(['logout', this.#issuer, kind, value])
+  #nameOf(
+    iss: string,
+    kind: 'sub' | 'sid' | 'jti',
+    value: string,
+    key: Uint8Array = this.#keys[0].pseudonym,
+  ): string {
+    const text = JSON.stringify(['logout', iss, kind, value])
     return `logout-${createHmac('sha256', key).update(text).digest('base64url')}`
   }
 }

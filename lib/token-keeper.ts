@@ -27,8 +27,8 @@ export interface GrantHolder {
   readonly id: string
   /** The newest that is stored; `undefined` if the login is over. */
   load(): Promise<HeldGrant | undefined>
-  /** Nothing may be left of it once the login has `ended`. */
-  save(grant: HeldGrant, ended: AbortSignal): Promise<void>
+  /** Nothing may be left of it once the login `hasEnded`. */
+  save(grant: HeldGrant, hasEnded: () => boolean): Promise<void>
 }
 
 /** What a {@link TokenKeeper} needs. */
@@ -48,11 +48,12 @@ const mostRemembered = 1_000
 export class TokenKeeper {
   readonly #parts: TokenKeeperParts
   readonly #jobs = new Jobs()
-  readonly #underWay = new Map<
-    string,
-    { readonly grant: Promise<HeldGrant>; readonly ended: AbortController }
-  >()
-  readonly #remembered = new Map<string, { readonly grant: HeldGrant; readonly until: number }>()
+  readonly #underWay = new Map<string, { readonly grant: Promise<HeldGrant>; readonly since: number }>()
+  readonly #remembered = new Memory<HeldGrant>()
+  /** Logins that are over: nothing of them may be stored any more. */
+  readonly #ended = new Memory<true>()
+  /** Logins whose last refresh failed: who has a valid token does not try again so soon. */
+  readonly #paused = new Memory<true>()
 
   constructor(parts: TokenKeeperParts) {
     this.#parts = parts
@@ -74,13 +75,24 @@ export class TokenKeeper {
    */
   async fresh(holder: GrantHolder, current: HeldGrant): Promise<HeldGrant> {
     const { id } = holder
-    const underWay = this.#underWay.get(id)
-    if (underWay) return this.#unlessSlow(underWay.grant, current)
-    const ended = new AbortController()
-    const refreshed = this.#jobs.run(() => this.#refreshed(holder, current, ended.signal))
-    const grant = refreshed.finally(() => this.#underWay.delete(id))
-    this.#underWay.set(id, { grant, ended })
-    return this.#unlessSlow(grant, current)
+    let underWay = this.#underWay.get(id)
+    if (!underWay) {
+      const refreshed = this.#jobs.run(() => this.#refreshed(holder, current))
+      const grant = refreshed.finally(() => this.#underWay.delete(id))
+      underWay = { grant, since: this.#parts.clock.now() }
+      this.#underWay.set(id, underWay)
+    }
+    return this.#unlessSlow(underWay, current)
+  }
+
+  /** The newest grant of a login that is known here; others may have written an older one over it. */
+  newest(id: string): HeldGrant | undefined {
+    return this.#remembered.get(id, this.#parts.clock.now())
+  }
+
+  /** Whether {@link end} was called for this login. */
+  hasEnded(id: string): boolean {
+    return this.#ended.get(id, this.#parts.clock.now()) === true
   }
 
   /**
@@ -88,10 +100,10 @@ export class TokenKeeper {
    * of that refresh is not stored any more.
    */
   async end(id: string): Promise<HeldGrant | undefined> {
-    const underWay = this.#underWay.get(id)
-    underWay?.ended.abort()
-    const latest = await underWay?.grant.catch(() => undefined)
-    const grant = latest ?? this.#recall(id)
+    const now = this.#parts.clock.now()
+    this.#ended.set(id, true, now + memoryMs, now)
+    const latest = await this.#underWay.get(id)?.grant.catch(() => undefined)
+    const grant = latest ?? this.newest(id)
     this.#remembered.delete(id)
     return grant
   }
@@ -102,21 +114,25 @@ export class TokenKeeper {
   }
 
   /** An OP that hangs holds up nobody who has a valid token; the refresh goes on. */
-  async #unlessSlow(refreshed: Promise<HeldGrant>, current: HeldGrant): Promise<HeldGrant> {
-    if (!this.#isValid(current)) return refreshed
+  async #unlessSlow(
+    { grant, since }: { readonly grant: Promise<HeldGrant>; readonly since: number },
+    current: HeldGrant,
+  ): Promise<HeldGrant> {
+    if (!this.#isValid(current)) return grant
+    const { clock } = this.#parts
     let callOff = () => {}
     const patience = new Promise<HeldGrant>((resolve) => {
-      callOff = this.#parts.clock.after(patienceMs, () => resolve(current))
+      callOff = clock.after(since + patienceMs - clock.now(), () => resolve(current))
     })
     try {
-      return await Promise.race([refreshed, patience])
+      return await Promise.race([grant, patience])
     } finally {
       callOff()
     }
   }
 
-  async #refreshed(holder: GrantHolder, current: HeldGrant, ended: AbortSignal): Promise<HeldGrant> {
-    const known = newestOf(current, this.#recall(holder.id))
+  async #refreshed(holder: GrantHolder, current: HeldGrant): Promise<HeldGrant> {
+    const known = newestOf(current, this.newest(holder.id))
     let stored: HeldGrant | undefined
     try {
       stored = await holder.load()
@@ -138,12 +154,21 @@ export class TokenKeeper {
         'the access token has expired, and there is no refresh token',
       )
     }
+    const now = this.#parts.clock.now()
+    if (this.#isValid(newest) && this.#paused.get(holder.id, now)) return newest
     const answer = await this.#parts.refresh(newest)
     if (answer.type === 'granted') {
       const since = this.#parts.clock.now()
-      return this.#keep(holder, { ...answer.grant, refreshes: newest.refreshes + 1, since }, ended)
+      return this.#keep(holder, { ...answer.grant, refreshes: newest.refreshes + 1, since })
     }
-    if (this.#isValid(newest)) return newest
+    if (this.#isValid(newest)) {
+      const pauseMs = Math.max(
+        answer.type === 'unavailable' ? answer.retryAfterMs : refreshMarginMs,
+        patienceMs,
+      )
+      this.#paused.set(holder.id, true, now + pauseMs, now)
+      return newest
+    }
     if (answer.type === 'unavailable') throw unavailable(answer)
     if (answer.type === 'failed') {
       throw new CibaError('ERR_CIBA_OP_FAILED', `the OP does not refresh the access token: ${answer.error}`)
@@ -154,19 +179,14 @@ export class TokenKeeper {
     throw new CibaError('ERR_CIBA_INVALID_TOKEN', `the OP does not refresh the access token: ${answer.error}`)
   }
 
-  async #keep(holder: GrantHolder, grant: HeldGrant, ended: AbortSignal): Promise<HeldGrant> {
+  async #keep(holder: GrantHolder, grant: HeldGrant): Promise<HeldGrant> {
     const { id } = holder
     const now = this.#parts.clock.now()
-    for (const [other, { until }] of this.#remembered) {
-      if (until > now && this.#remembered.size < mostRemembered) break
-      this.#remembered.delete(other)
-    }
-    this.#remembered.delete(id)
-    this.#remembered.set(id, { grant, until: now + memoryMs })
+    this.#remembered.set(id, grant, now + memoryMs, now)
     // The old refresh token is worthless by now: whoever asked gets the new one even if it cannot be stored.
-    await holder.save(grant, ended).catch((fault: Error) => {
-      debug('%s not saved: %s', shortId(id), fault.message)
-    })
+    await holder
+      .save(grant, () => this.hasEnded(id))
+      .catch((fault: Error) => debug('%s not saved: %s', shortId(id), fault.message))
     debug('%s refreshed', shortId(id))
     return grant
   }
@@ -174,10 +194,28 @@ export class TokenKeeper {
   #isValid({ tokens: { expiresAt } }: HeldGrant): boolean {
     return expiresAt === undefined || expiresAt > this.#parts.clock.now()
   }
+}
 
-  #recall(id: string): HeldGrant | undefined {
-    const remembered = this.#remembered.get(id)
-    return remembered && remembered.until > this.#parts.clock.now() ? remembered.grant : undefined
+/** What is known about some logins for a while; the oldest goes when there are too many. */
+class Memory<Value> {
+  readonly #entries = new Map<string, { readonly value: Value; readonly until: number }>()
+
+  get(id: string, now: number): Value | undefined {
+    const entry = this.#entries.get(id)
+    return entry && entry.until > now ? entry.value : undefined
+  }
+
+  set(id: string, value: Value, until: number, now: number): void {
+    this.#entries.delete(id)
+    for (const [other, entry] of this.#entries) {
+      if (entry.until > now && this.#entries.size < mostRemembered) break
+      this.#entries.delete(other)
+    }
+    this.#entries.set(id, { value, until })
+  }
+
+  delete(id: string): void {
+    this.#entries.delete(id)
   }
 }
 

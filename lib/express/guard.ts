@@ -118,8 +118,8 @@ function checkRequirements(given: CibaRequirements): void {
   checkOption(
     'requireCiba.maxAge',
     maxAge,
-    (value) => (Number.isSafeInteger(value) && Number(value) >= 0 ? value : undefined),
-    'a number of whole seconds',
+    (value) => (Number.isSafeInteger(value) && Number(value) > 0 ? value : undefined),
+    'a positive number of whole seconds',
   )
   checkOption(
     'requireCiba.claimEquals',

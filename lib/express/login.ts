@@ -24,7 +24,7 @@ export type Standing =
 
 /** What {@link pollForLogin} needs. */
 export interface LoginParts {
-  readonly client: Pick<CibaClient, 'keySealer'>
+  readonly client: Pick<CibaClient, 'keySealer' | 'keeper'>
   readonly flow: Flow
   readonly afterAuthentication: ResolvedOptions['afterAuthentication']
 }
@@ -100,15 +100,16 @@ async function deliver(
   claim: Claim,
   hasWaited: boolean,
 ): Promise<Standing | undefined> {
-  const { claims: user, tokens, dpopKey, authorizationTypes } = claim.grant
+  const { claims: user, tokens, dpopKey, authorizationTypes, grantedAt = Date.now() } = claim.grant
   const result: AuthenticationResult = { transaction: id, user, tokens }
   const sealed = dpopKey && { dpopKey: await client.keySealer.seal(JSON.stringify(dpopKey)) }
   const login: Login = {
     ...result,
-    at: Date.now(),
+    at: grantedAt,
     ...sealed,
     ...(authorizationTypes && { authorizationTypes }),
   }
+  const before = loginOf(req)
   let move: Move | undefined
   try {
     move = await moveLogin(req, login, hasWaited, async () => {
@@ -128,12 +129,15 @@ async function deliver(
     await claim.settle('released')
     return undefined
   }
-  settleWithAnswer(res, claim, move)
+  settleWithAnswer(res, claim, move, () => {
+    // A refresh of the login before must not bring its session back.
+    if (before) client.keeper.end(before.transaction).catch(() => {})
+  })
   return { status: 'complete' }
 }
 
 /** The tokens leave the record, and the old session ends, when the answer has left this process. */
-function settleWithAnswer(res: Response, claim: Claim, move: Move): void {
+function settleWithAnswer(res: Response, claim: Claim, move: Move, endLoginBefore: () => void): void {
   const settle = (...parting: Promise<void>[]) => {
     Promise.all(parting).catch((fault: Error) => debug('after the answer: %s', fault.message))
   }
@@ -142,7 +146,10 @@ function settleWithAnswer(res: Response, claim: Claim, move: Move): void {
     return
   }
   res.once('close', () => {
-    if (res.writableFinished) settle(claim.settle('delivered'), move.leaveOld())
+    if (res.writableFinished) {
+      endLoginBefore()
+      settle(claim.settle('delivered'), move.leaveOld())
+    }
     // The browser may have got the new cookie or not: it must find its login with either.
     else settle(claim.settle('released'))
   })

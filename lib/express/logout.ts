@@ -58,8 +58,8 @@ export async function endIfLoggedOut({ logoutMarks, keeper }: CibaClient, req: R
   await signOut(req)
 }
 
-function markedLogin({ user: { sub, sid }, at }: Login) {
-  return { sub, at, ...(typeof sid === 'string' && { sid }) }
+function markedLogin({ user: { iss, sub, sid }, at }: Login) {
+  return { iss, sub, at, ...(typeof sid === 'string' && { sid }) }
 }
 
 function invalid(message: string): CibaError {

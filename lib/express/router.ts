@@ -11,7 +11,8 @@ import { type ContextParts, RequestContext, startTransaction } from './context.t
 import { refuseCrossSite } from './cross-site.ts'
 import { endIfLoggedOut, logoutHandler } from './logout.ts'
 import type { ResolvedOptions } from './options.ts'
-import { hasSession, noSession, refreshSession } from './session.ts'
+import { hasSession, noSession, refreshSession, saveNewest } from './session.ts'
+import { newestLogin } from './tokens.ts'
 
 type Handler = (req: Request, res: Response) => Promise<void>
 
@@ -64,7 +65,9 @@ export function router(parts: RouterParts): RequestHandler {
       // Express 4 would let a rejection go unhandled.
       else serve(handler, req, res, options).catch((error: unknown) => sendError(res, error, next))
     }
-    if (options.routes.backchannelLogout === false || !req.ciba.isAuthenticated()) go()
+    const isSignedIn = req.ciba.isAuthenticated()
+    if (isSignedIn) saveNewest(req, (login) => newestLogin(client, login))
+    if (options.routes.backchannelLogout === false || !isSignedIn) go()
     else endIfLoggedOut(client, req).then(go, (error: unknown) => sendError(res, error, next))
   }
 }

@@ -19,7 +19,7 @@ export interface Login {
   readonly transaction: string
   readonly user: IdTokenClaims
   readonly tokens: TokenSet
-  /** When it was signed in, epoch milliseconds. */
+  /** When the OP granted its tokens, epoch milliseconds. */
   readonly at: number
   /** The sealed key that the tokens are bound to, where this login has one of its own [AUTH-7]. */
   readonly dpopKey?: string
@@ -128,9 +128,9 @@ export async function storedLoginOf(req: Request): Promise<Login | undefined> {
 
 /**
  * Stores newer tokens at once and alone: what else this request has changed is saved when it ends. Nothing is left of
- * them when the login `ended` meanwhile.
+ * them when the login `hasEnded` meanwhile.
  */
-export async function storeLogin(req: Request, login: Login, ended?: AbortSignal): Promise<void> {
+export async function storeLogin(req: Request, login: Login, hasEnded: () => boolean): Promise<void> {
   const { session, sessionID } = req
   if (arriving.has(session)) {
     session.ciba = { ...(session.ciba as CibaSession), login }
@@ -138,19 +138,24 @@ export async function storeLogin(req: Request, login: Login, ended?: AbortSignal
   }
   const store = storeOf(req) as Store
   const stored = await load(store, sessionID)
-  if (stored?.ciba?.login?.transaction !== login.transaction || ended?.aborted) return
+  if (stored?.ciba?.login?.transaction !== login.transaction || hasEnded()) return
   const data = { ...stored, ciba: { ...stored.ciba, login } } as SessionData
   // Stores take the time to live from the cookie, and the stored one is of the last save, not of the last request.
   if (session) data.cookie = session.touch().cookie
   await done((callback) => store.set(sessionID, data, callback))
-  if (ended?.aborted) await destroy(store, sessionID)
+  if (hasEnded()) await destroy(store, sessionID)
 }
 
 /**
  * Gives this request the newer tokens after a wait, if they are newer. Because of them alone it must save nothing: it
  * would write over what others have stored meanwhile. A session that `wasStored` and has ended stays so. Never rejects.
  */
-export async function adoptLogin(req: Request, login: Login, wasStored: boolean): Promise<void> {
+export async function adoptLogin(
+  req: Request,
+  login: Login,
+  wasStored: boolean,
+  hasEnded: () => boolean,
+): Promise<void> {
   const { session } = req
   const before = session?.ciba
   if (before?.login?.transaction !== login.transaction) return
@@ -159,7 +164,9 @@ export async function adoptLogin(req: Request, login: Login, wasStored: boolean)
   if (!stored && wasStored) freezeSession(req)
   // They could not be stored, or somebody has written older ones over them.
   if (stored && isNewerThan(stored)) {
-    await storeLogin(req, login).catch((fault: Error) => debug('tokens not stored: %s', fault.message))
+    await storeLogin(req, login, hasEnded).catch((fault: Error) =>
+      debug('tokens not stored: %s', fault.message),
+    )
   }
   if (!isNewerThan(before.login)) return
   const ciba = { ...before, login }
@@ -168,6 +175,22 @@ export async function adoptLogin(req: Request, login: Login, wasStored: boolean)
   const reallySave = session.save
   const value = function (this: Session, callback?: (error?: unknown) => void): Session {
     session.ciba = ciba
+    return reallySave.call(this, callback)
+  }
+  Object.defineProperty(session, 'save', { value, configurable: true, writable: true })
+}
+
+/**
+ * Keeps an old copy of a session from being written over newer tokens: whatever this request saves, it saves with the
+ * newest that `newestOf` knows.
+ */
+export function saveNewest(req: Request, newestOf: (login: Login) => Login | undefined): void {
+  const { session } = req
+  const reallySave = session.save
+  const value = function (this: Session, callback?: (error?: unknown) => void): Session {
+    const { ciba } = session
+    const newest = ciba?.login && newestOf(ciba.login)
+    if (newest) session.ciba = { ...ciba, login: newest }
     return reallySave.call(this, callback)
   }
   Object.defineProperty(session, 'save', { value, configurable: true, writable: true })
@@ -256,7 +279,14 @@ export async function signOut(req: Request): Promise<void> {
   if (!hasSession(req)) throw noSession()
   // A new session would be stored for everybody who only asks.
   if (Object.keys(req.session).every((name) => name === 'cookie')) return
-  await done((callback) => req.session.regenerate(callback))
+  const { session, sessionID } = req
+  try {
+    await done((callback) => session.regenerate(callback))
+  } catch (error) {
+    // It makes a new session also when the old one could not be ended; the next try must find that.
+    Object.assign(req, { session, sessionID })
+    throw error
+  }
 }
 
 /**

@@ -30,20 +30,15 @@ async function grantOf(client: TokenParts, req: Request): Promise<Grant> {
   if (!login) throw new CibaError('ERR_CIBA_UNAUTHENTICATED', 'nobody is signed in')
   const current = await heldBy(client, login)
   if (client.keeper.isFresh(current)) return current
-  const stored = (newer: HeldGrant): Login => ({
-    ...login,
-    user: newer.claims,
-    tokens: newer.tokens,
-    refreshes: newer.refreshes,
-    refreshedAt: newer.since,
-  })
+  const stored = (newer: HeldGrant) => withGrant(login, newer)
+  const hasEnded = () => client.keeper.hasEnded(login.transaction)
   const holder: GrantHolder = {
     id: login.transaction,
     async load() {
       const newest = await storedLoginOf(req)
       return newest && heldBy(client, newest)
     },
-    save: (newer, ended) => storeLogin(req, stored(newer), ended),
+    save: (newer) => storeLogin(req, stored(newer), hasEnded),
   }
   const wasStored = (await storedLoginOf(req).catch(() => undefined)) !== undefined
   let newest = login
@@ -52,8 +47,18 @@ async function grantOf(client: TokenParts, req: Request): Promise<Grant> {
     newest = stored(fresh)
     return fresh
   } finally {
-    await adoptLogin(req, newest, wasStored)
+    await adoptLogin(req, newest, wasStored, hasEnded)
   }
+}
+
+/** The login with the newest tokens that this process knows; `undefined` if it has them already. */
+export function newestLogin({ keeper }: Pick<TokenParts, 'keeper'>, login: Login): Login | undefined {
+  const newest = keeper.newest(login.transaction)
+  return newest && newest.refreshes > (login.refreshes ?? 0) ? withGrant(login, newest) : undefined
+}
+
+function withGrant(login: Login, { claims, tokens, refreshes, since }: HeldGrant): Login {
+  return { ...login, user: claims, tokens, refreshes, refreshedAt: since }
 }
 
 /** Asks the UserInfo endpoint about whoever is signed in. */

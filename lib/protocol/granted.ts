@@ -49,7 +49,13 @@ export async function validateGrant(
   const { authorizationTypes } = expectations
   checkAuthorizationDetails(tokens, authorizationTypes)
   await checkEcosystem(connection, claims, false)
-  return { claims, tokens, ...(dpopKey && { dpopKey }), ...(authorizationTypes && { authorizationTypes }) }
+  return {
+    claims,
+    tokens,
+    grantedAt: Date.now(),
+    ...(dpopKey && { dpopKey }),
+    ...(authorizationTypes && { authorizationTypes }),
+  }
 }
 
 /** Seconds, a year: more would not be a date any more. */

@@ -72,6 +72,7 @@ function isIssuerOf(server: oauth.AuthorizationServer | undefined, { idToken }: 
 
 /** Whom a logout token is about. */
 export interface LogoutToken {
+  readonly iss: string
   readonly jti: string
   /** One session at the OP, by its `sid`; otherwise all logins of the person. */
   readonly sid?: string
@@ -131,7 +132,7 @@ export async function verifyLogoutToken(connection: Connection, token: string): 
 }
 
 function checkClaims(claims: JWTPayload, clockTolerance: number): LogoutToken {
-  const { jti, sid, sub, events, nonce, iat = 0 } = claims
+  const { iss = '', jti, sid, sub, events, nonce, iat = 0 } = claims
   const event = isObject(events) && (events as Record<string, unknown>)[eventType]
   if (!isObject(event)) throw new Error('it has no back-channel logout event')
   if (nonce !== undefined) throw new Error('it has a nonce, as if it were an ID token')
@@ -140,6 +141,7 @@ function checkClaims(claims: JWTPayload, clockTolerance: number): LogoutToken {
   if (!isName(sid) || !isName(sub)) throw new Error('its "sid" or "sub" is not a string')
   if (sid === undefined && sub === undefined) throw new Error('it has neither "sid" nor "sub"')
   return {
+    iss,
     jti,
     ...(typeof sid === 'string' && { sid }),
     ...(sub !== undefined && { sub }),

@@ -134,9 +134,10 @@ async function validate(
   const now = claims as unknown as IdTokenClaims
   checkContinuity(before.claims, now)
   await checkEcosystem(connection, now, true)
-  // A logout token may go on naming the session at the OP, though a refreshed ID token need not.
-  const { sid } = before.claims
-  return { ...before, claims: { ...(sid !== undefined && { sid }), ...now }, tokens }
+  // It is the same authentication, in the same session at the OP, though a refreshed ID token need not say so again.
+  const kept = ['sid', 'acr', 'amr', 'auth_time'].filter((name) => before.claims[name] !== undefined)
+  const same = Object.fromEntries(kept.map((name) => [name, before.claims[name]]))
+  return { ...before, claims: { ...same, ...now }, tokens }
 }
 
 function isGivenTwice(before: IdTokenClaims, now: IdTokenClaims, claim: string): boolean {

@@ -199,7 +199,7 @@ describe('verifyLogoutToken()', () => {
         await goodLogoutToken(context, { claims: { iat, jti: 'one', sid: 's-1' } }),
         clockTolerance,
       )
-      expect(about).to.deep.equal({ jti: 'one', sub: 'alice', sid: 's-1' })
+      expect(about).to.deep.equal({ iss: context.issuer, jti: 'one', sub: 'alice', sid: 's-1' })
       // jose counts whole seconds: the token is good until the last millisecond of this one.
       expect(validUntil).to.equal((iat + 300 + clockTolerance + 1) * 1000)
     })

@@ -27,8 +27,8 @@ const strength: readonly Row[] = [
   { requirements: { maxAge: 60 }, claims: () => ({ auth_time: seconds(-50) }), status: 200 },
   { requirements: { maxAge: 60 }, claims: () => ({ auth_time: seconds(-70) }), status: 401 },
   { requirements: { maxAge: 60 }, claims: { auth_time: undefined }, status: 401 },
-  { requirements: { maxAge: 0 }, claims: () => ({ auth_time: seconds(-2) }), status: 401 },
-  { requirements: { maxAge: 0 }, claims: () => ({ auth_time: seconds(20) }), status: 200 },
+  { requirements: { maxAge: 1 }, claims: () => ({ auth_time: seconds(-3) }), status: 401 },
+  { requirements: { maxAge: 1 }, claims: () => ({ auth_time: seconds(20) }), status: 200 },
   {
     requirements: { acrValues: [gold], maxAge: 60 },
     claims: () => ({ acr: gold, auth_time: seconds(-70) }),
@@ -118,7 +118,7 @@ for (const { name, express } of expressVersions) {
     for (const [requirements, acr_values, max_age] of [
       [{ acrValues: [gold, silver] }, `${gold} ${silver}`, undefined],
       [{ maxAge: 300 }, undefined, 300],
-      [{ acrValues: [gold], maxAge: 0 }, gold, 0],
+      [{ acrValues: [gold], maxAge: 1 }, gold, 1],
     ] as const) {
       it(`says which approval to ask for: ${JSON.stringify(requirements)} [RFC 9470 §3]`, async () => {
         const answer = await ask({ requirements, claims: { auth_time: 1 }, status: 401 })
@@ -234,6 +234,7 @@ describe('requireCiba(): its options', () => {
     ['requireCiba.acrValues', { acrValues: ['a\r\nb'] }],
     ['requireCiba.acrValues', { acrValues: [5] }],
     ['requireCiba.acrValues', { acrValues: null }],
+    ['requireCiba.maxAge', { maxAge: 0 }],
     ['requireCiba.maxAge', { maxAge: -1 }],
     ['requireCiba.maxAge', { maxAge: 1.5 }],
     ['requireCiba.maxAge', { maxAge: Number.NaN }],

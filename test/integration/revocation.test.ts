@@ -32,6 +32,19 @@ describe('POST /ciba/logout: the tokens', () => {
     return [web, await signIn(web, overrides)]
   }
 
+  it('says so when the session could not be ended, and a second try ends it and revokes [SEC-6]', async () => {
+    const [web, browser] = await startSignedIn()
+    const reallyDestroy = web.sessions.destroy.bind(web.sessions)
+    web.sessions.destroy = (_id, done) => done?.(new Error('the session database is down'))
+    expect((await browser.post('/ciba/logout')).status).to.equal(503)
+    expect((await browser.get('/me')).body.signedIn, 'the browser has its session still').to.equal(true)
+    web.sessions.destroy = reallyDestroy
+    expect((await browser.post('/ciba/logout')).status).to.equal(204)
+    expect(revoked(web)).to.deep.equal(both(0))
+    expect((await browser.get('/me')).body.signedIn).to.equal(false)
+    expect(await web.sessions.ids()).to.have.length.below(2)
+  })
+
   it('revokes both, the refresh token first, with the client authentication of all requests [AUTH-1]', async () => {
     const [web, browser] = await startSignedIn()
     await browser.post('/ciba/logout')

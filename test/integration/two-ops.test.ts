@@ -30,7 +30,7 @@ describe('a login at one of two OPs, where req.ciba is that of the other', () =>
         second = ciba({
           ...cibaOptions(other, web.origin),
           deliveryMode: 'poll',
-          routes: off,
+          routes: { ...off, backchannelLogout: '/second/logged-out' },
           idpLogout: true,
         })
         app.use(second)
@@ -60,6 +60,13 @@ describe('a login at one of two OPs, where req.ciba is that of the other', () =>
     expect((await browser.get('/userinfo')).status).to.equal(401)
     expect(web.errors[0]).to.include({ code: 'ERR_CIBA_INVALID_TOKEN' })
     expect(sentTo(other)).to.be.empty
+  })
+
+  it('is not ended by the other OP, which has a person of the same name', async () => {
+    const web = await startBoth()
+    const browser = await signIn(web)
+    expect(await other.logout(`${web.origin}/second/logged-out`)).to.have.property('status', 200)
+    expect((await browser.get('/me')).body.signedIn).to.equal(true)
   })
 
   it('ends without a word to the other OP', async () => {

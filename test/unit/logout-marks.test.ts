@@ -33,17 +33,22 @@ describe('LogoutMarks', () => {
   let marks: LogoutMarks
   let tokens: number
 
-  const marksOf = (secrets: [string, ...string[]], from = issuer) =>
-    new LogoutMarks(store, deriveKeys(secrets), from, clock)
+  const marksOf = (secrets: [string, ...string[]]) => new LogoutMarks(store, deriveKeys(secrets), clock)
 
   /** A logout token with a `jti` of its own. */
   const token = (about: { sub?: string; sid?: string }, jti = `token ${++tokens}`) => ({
+    iss: issuer,
     jti,
     validUntil: clock.now() + 300_000,
     ...about,
   })
 
-  const login = (about: { sub?: string; sid?: string } = {}) => ({ sub: 'alice', at: clock.now(), ...about })
+  const login = (about: { iss?: string; sub?: string; sid?: string } = {}) => ({
+    iss: issuer,
+    sub: 'alice',
+    at: clock.now(),
+    ...about,
+  })
 
   beforeEach(() => {
     store = new WatchedStore()
@@ -71,6 +76,12 @@ describe('LogoutMarks', () => {
     await marks.add(token({ sub: 'alice' }))
     await clock.advance(1)
     expect(await marks.has(login())).to.equal(false)
+  })
+
+  it('ends a login of a session at the OP that is over, also when it comes later', async () => {
+    await marks.add(token({ sid: 'one' }))
+    await clock.advance(1)
+    expect(await marks.has(login({ sid: 'one' }))).to.equal(true)
   })
 
   it('ends the logins of one session at the OP, and none of the person else, when the token has a sid', async () => {
@@ -132,17 +143,25 @@ describe('LogoutMarks', () => {
 
   it('keeps the logins of two OPs apart', async () => {
     await marks.add(token({ sub: 'alice' }))
-    expect(await marksOf([secret], 'https://other.test/').has(login())).to.equal(false)
+    expect(await marks.has(login({ iss: 'https://other.test/' }))).to.equal(false)
+    await marks.add(token({ sid: 'one' }))
+    expect(await marks.has(login({ iss: 'https://other.test/', sid: 'one' }))).to.equal(false)
   })
 
   it('remembers a logout for 30 days, and a token for as long as it could be sent again', async () => {
     const { validUntil } = token({})
-    await marks.add({ jti: 'one', sub: 'alice', validUntil })
+    await marks.add({ iss: issuer, jti: 'one', sub: 'alice', validUntil })
     expect(store.written.map(({ purgeAt }) => purgeAt)).to.have.members([clock.now() + 30 * day, validUntil])
   })
 
   it('shows the store neither who was logged out nor which token did it [SEC-9]', async () => {
-    await marks.add({ jti: 'jti-value', sub: 'alice', sid: 'sid-value', validUntil: clock.now() + 1000 })
+    await marks.add({
+      iss: issuer,
+      jti: 'jti-value',
+      sub: 'alice',
+      sid: 'sid-value',
+      validUntil: clock.now() + 1000,
+    })
     await marks.add(token({ sub: 'alice' }))
     expect(store.written).to.have.length(4)
     for (const { id, version, data } of store.written) {
