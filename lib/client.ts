@@ -58,7 +58,7 @@ export interface TokenUse {
 }
 
 export function createClient(options: ResolvedClientOptions): CibaClient {
-  const { store, tokenTimeoutMs, profile } = options
+  const { store, marksStore, tokenTimeoutMs, profile } = options
   const keys = deriveKeys(options.secrets)
   const connection = connect(options.op)
   const op = createOp(connection)
@@ -89,7 +89,7 @@ export function createClient(options: ResolvedClientOptions): CibaClient {
       verifyLogoutToken: (token) => verifyLogoutToken(connection, token),
     },
     revoke: (tokens) => jobs.run(async () => revoke(connection, await tokens())),
-    logoutMarks: new LogoutMarks(store, keys, systemClock),
+    logoutMarks: new LogoutMarks(marksStore, keys, systemClock),
     keySealer: sealer(keys, 'dpop key'),
     check(request) {
       if (typeof request !== 'object' || request === null) return checkAuthenticationRequest(request)
@@ -108,7 +108,7 @@ export function createClient(options: ResolvedClientOptions): CibaClient {
         await keeper.close()
         await jobs.ended()
         await connection.close()
-        if (options.ownsStore) await store.close?.()
+        if (options.ownsStore) await Promise.all([store.close?.(), marksStore.close?.()])
       })()
       return closed
     },

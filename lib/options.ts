@@ -41,7 +41,9 @@ export interface ResolvedClientOptions {
   readonly secrets: readonly [string, ...string[]]
   readonly authorizationParams: AuthenticationRequestParameters
   readonly store: TransactionStore
-  /** Whether the store was made here, so that closing it is up to us. */
+  /** Where logouts at the OP are remembered: in the memory of this process they must not take the places of logins. */
+  readonly marksStore: TransactionStore
+  /** Whether the stores were made here, so that closing them is up to us. */
   readonly ownsStore: boolean
   readonly tokenTimeoutMs: number
 }
@@ -96,6 +98,7 @@ export function resolveClientOptions(
     secrets: resolveSecrets(either(options.secret, env['SECRET']), store),
     authorizationParams: resolveAuthorizationParams(options.authorizationParams),
     store: store ?? new MemoryTransactionStore(),
+    marksStore: store ?? new MemoryTransactionStore(),
     ownsStore: store === undefined,
     tokenTimeoutMs: Math.max(leastTokenTimeout, httpTimeout ?? 60) * 1000,
   })

@@ -8,6 +8,7 @@ import {
   createRemoteJWKSet,
   customFetch,
   decodeJwt,
+  decodeProtectedHeader,
   type JWTPayload,
   type JWTVerifyGetKey,
   jwtVerify,
@@ -97,6 +98,7 @@ export class InvalidLogoutToken extends Error {}
  */
 export async function verifyLogoutToken(connection: Connection, token: string): Promise<LogoutToken> {
   const { client, config } = connection
+  requireForm(token)
   const server = await connection.discover()
   const { [oauth.jweDecrypt]: decrypt, ...validation } = connection.validation()
   const algorithms = acceptedAlgs(server, client, validation) ?? []
@@ -127,6 +129,15 @@ export async function verifyLogoutToken(connection: Connection, token: string): 
     return checkClaims(payload, config.clockTolerance)
   } catch (reason) {
     if (unavailable !== undefined) throw unreachable(unavailable)
+    throw new InvalidLogoutToken((reason as Error).message)
+  }
+}
+
+/** What is no token at all must not make us ask the OP for anything. */
+function requireForm(token: string): void {
+  try {
+    decodeProtectedHeader(token)
+  } catch (reason) {
     throw new InvalidLogoutToken((reason as Error).message)
   }
 }

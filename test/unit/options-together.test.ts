@@ -79,6 +79,9 @@ describe('resolveOptions() with', () => {
       expect(one.store).to.be.instanceOf(MemoryTransactionStore)
       expect(one.store).to.not.equal(other.store)
       expect([one.ownsStore, resolve({ store: one.store }).client.ownsStore]).to.deep.equal([true, false])
+      // Logouts that are remembered for long take no places of logins.
+      expect(one.marksStore).to.not.equal(one.store)
+      expect(resolve({ store: one.store }).client.marksStore).to.equal(one.store)
     })
 
     it('makes a random secret of 32 bytes, also for a memory store that was given', () => {
