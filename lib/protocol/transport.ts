@@ -189,7 +189,7 @@ const beforeSending = new Set([
  * end a connection at any time.
  */
 const certificateAlert =
-  /^ERR_SSL_\w+_ALERT_(?:\w*CERTIFICATE\w*|UNKNOWN_CA|ACCESS_DENIED|HANDSHAKE_FAILURE|PROTOCOL_VERSION)$/
+  /^ERR_SSL_[\w/]+_ALERT_(?:\w*CERTIFICATE\w*|UNKNOWN_CA|ACCESS_DENIED|HANDSHAKE_FAILURE|PROTOCOL_VERSION)$/
 
 /**
  * Whether a failed request certainly never reached the OP, so that nobody was asked and trying again is safe
