@@ -32,10 +32,7 @@ export function takesOnly(methods: readonly string[], req: Request, res: Respons
 export function sendError(res: Response, error: unknown, next: NextFunction): void {
   const known = error instanceof CibaError ? error : fromApp(error)
   if (!known?.expose || res.headersSent) {
-    // Express takes nothing, and some texts, for "go on".
-    next(
-      error instanceof Error ? error : new Error('something that is no Error was thrown', { cause: error }),
-    )
+    next(asError(error))
     return
   }
   const retryAfter = known.retryAfter ?? (known.status === 503 ? soon : undefined)
@@ -43,6 +40,12 @@ export function sendError(res: Response, error: unknown, next: NextFunction): vo
   // What is left of the body is not worth reading.
   if (known.status === 413) res.set('Connection', 'close')
   sendJson(res, known.status, { error: known.error, error_description: known.message })
+}
+
+/** For `next()`: Express takes nothing, and some texts, for "go on". */
+export function asError(error: unknown): Error {
+  if (error instanceof Error) return error
+  return new Error('something that is no Error was thrown', { cause: error })
 }
 
 type Answerable = Pick<CibaError, 'status' | 'expose' | 'error' | 'message'> & {

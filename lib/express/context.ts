@@ -12,7 +12,7 @@ import { isOpen, type Transaction } from '../transaction.ts'
 import type { CountStart } from './limiter.ts'
 import { type LoginParts, pollForLogin } from './login.ts'
 import { becomeOwner, loginOf, ownerOf, ownerToBe } from './session.ts'
-import { freshGrant, logout, userInfo } from './tokens.ts'
+import { freshGrant, logout } from './tokens.ts'
 
 /** A transaction that waits for the person. */
 export interface PendingStatus {
@@ -144,7 +144,8 @@ export class RequestContext {
    * Rejects as {@link getAccessToken} does.
    */
   async fetchUserInfo(): Promise<UserInfo> {
-    return userInfo(this.#parts.client, this.#req)
+    const { client } = this.#parts
+    return client.tokens.userInfo(await freshGrant(client, this.#req))
   }
 
   /**

@@ -6,7 +6,7 @@ import type { NextFunction, Request, RequestHandler, Response } from 'express'
 import { CibaError, invalidOption } from '../errors.ts'
 import type { IdTokenClaims, JsonValue } from '../grant.ts'
 import { checkOption, func, object, refuseUnknownOptions } from '../option-checks.ts'
-import { sendError, sendJson } from './answers.ts'
+import { asError, sendError, sendJson } from './answers.ts'
 import type { RequestContext } from './context.ts'
 import { hasSession, noSession } from './session.ts'
 
@@ -52,14 +52,7 @@ export function requireCiba(requirements: CibaRequirements = {}): RequestHandler
     else sendError(res, new CibaError('ERR_CIBA_FORBIDDEN', 'you are not allowed to do this'), next)
   }
   return function cibaGuard(req, res, next): void {
-    guard(req, res, next).catch((error: unknown) => {
-      // Express takes nothing, and some texts, for "go on": past the guard.
-      next(
-        error instanceof Error
-          ? error
-          : new Error('claimCheck threw something that is no Error', { cause: error }),
-      )
-    })
+    guard(req, res, next).catch((error: unknown) => next(asError(error)))
   }
 }
 

@@ -172,12 +172,10 @@ export async function adoptLogin(
   const ciba = { ...before, login }
   // What express-session compares stays as it was.
   session.ciba = Object.defineProperty({ ...ciba }, 'toJSON', { value: () => before })
-  const reallySave = session.save
-  const value = function (this: Session, callback?: (error?: unknown) => void): Session {
+  beforeSaving(session, () => {
     session.ciba = ciba
-    return reallySave.call(this, callback)
-  }
-  Object.defineProperty(session, 'save', { value, configurable: true, writable: true })
+    return true
+  })
 }
 
 /**
@@ -186,12 +184,21 @@ export async function adoptLogin(
  */
 export function saveNewest(req: Request, newestOf: (login: Login) => Login | undefined): void {
   const { session } = req
-  const reallySave = session.save
-  const value = function (this: Session, callback?: (error?: unknown) => void): Session {
+  beforeSaving(session, () => {
     const { ciba } = session
     const newest = ciba?.login && newestOf(ciba.login)
     if (newest) session.ciba = { ...ciba, login: newest }
-    return reallySave.call(this, callback)
+    return true
+  })
+}
+
+/** Runs `prepare` whenever the session is about to be saved, by us, by the app or by express-session; `false` skips it. */
+function beforeSaving(session: Session, prepare: () => boolean): void {
+  const reallySave = session.save
+  const value = function (this: Session, callback?: (error?: unknown) => void): Session {
+    if (prepare()) return reallySave.call(this, callback)
+    callback?.()
+    return this
   }
   Object.defineProperty(session, 'save', { value, configurable: true, writable: true })
 }
@@ -265,13 +272,7 @@ function dataFor({ user }: Login, from: Partial<SessionData>): Partial<SessionDa
  */
 function saveOnlyChanges(session: Session): void {
   const saved = contentOf(session)
-  const reallySave = session.save
-  const value = function (this: Session, callback?: (error?: unknown) => void): Session {
-    if (contentOf(session) !== saved) return reallySave.call(this, callback)
-    callback?.()
-    return this
-  }
-  Object.defineProperty(session, 'save', { value, configurable: true, writable: true })
+  beforeSaving(session, () => contentOf(session) !== saved)
 }
 
 /** Ends the session with all that is in it, and starts an empty one with a new id. */

@@ -7,7 +7,6 @@ import type { Request } from 'express'
 import type { CibaClient } from '../client.ts'
 import { CibaError } from '../errors.ts'
 import type { Grant, PrivateJwk } from '../grant.ts'
-import type { UserInfo } from '../protocol/resource.ts'
 import type { GrantHolder, HeldGrant } from '../token-keeper.ts'
 import { adoptLogin, type Login, loginOf, signOut, storedLoginOf, storeLogin } from './session.ts'
 
@@ -59,11 +58,6 @@ export function newestLogin({ keeper }: Pick<TokenParts, 'keeper'>, login: Login
 
 function withGrant(login: Login, { claims, tokens, refreshes, since }: HeldGrant): Login {
   return { ...login, user: claims, tokens, refreshes, refreshedAt: since }
-}
-
-/** Asks the UserInfo endpoint about whoever is signed in. */
-export async function userInfo(client: TokenParts, req: Request): Promise<UserInfo> {
-  return client.tokens.userInfo(await freshGrant(client, req))
 }
 
 /** Ends the session, and makes its tokens worthless. Resolves to where the browser may end its session at the OP. */

@@ -44,7 +44,7 @@ export interface Connection {
   /** For the OP's keys: tries again, since a login hangs on them. */
   readonly keysFetch: CustomFetch
   /** How the OP's keys are fetched, and which algorithms may sign and encrypt. */
-  validation(): ProcessGrantResponseOptions
+  readonly validation: ProcessGrantResponseOptions
   /** Lets go of the connections. */
   close(): Promise<void>
 }
@@ -94,7 +94,7 @@ export function connect(config: OpConfig): Connection {
     tokenHttp: (ms) => http(tokenFetch, ms),
     resourceFetch,
     keysFetch,
-    validation: () => validation,
+    validation,
     close,
   }
 }

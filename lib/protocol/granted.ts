@@ -33,7 +33,7 @@ export async function validateGrant(
   const { client, validation, config } = connection
   const { requestedAt, acrValues, maxAge, expectedSubject, nonce, scope } = expectations
   const processed = await processTokenResponse(server, client, response, {
-    ...validation(),
+    ...validation,
     ...options,
     authReqId,
     requestedAt: Math.floor(requestedAt / 1000),

@@ -100,7 +100,7 @@ export async function verifyLogoutToken(connection: Connection, token: string): 
   const { client, config } = connection
   requireForm(token)
   const server = await connection.discover()
-  const { [oauth.jweDecrypt]: decrypt, ...validation } = connection.validation()
+  const { [oauth.jweDecrypt]: decrypt, ...validation } = connection.validation
   const algorithms = acceptedAlgs(server, client, validation) ?? []
   let unavailable: unknown
   try {

@@ -116,7 +116,7 @@ async function validate(
     connection.client,
     response,
     {
-      ...connection.validation(),
+      ...connection.validation,
       tokenType: before.tokens.tokenType,
       requestedAt: Math.floor(sentAt / 1000),
       expectedSubject: before.claims.sub,

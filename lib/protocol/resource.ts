@@ -94,7 +94,7 @@ function isStream(body: unknown): boolean {
  * {@link CibaError}.
  */
 export async function fetchUserInfo(connection: Connection, grant: Grant): Promise<UserInfo> {
-  const { client } = connection
+  const { client, validation } = connection
   const server = await connection.discover()
   if (typeof server.userinfo_endpoint !== 'string') {
     throw new CibaError('ERR_CIBA_INVALID_OP_METADATA', 'the OP has no "userinfo_endpoint" in its metadata')
@@ -102,7 +102,6 @@ export async function fetchUserInfo(connection: Connection, grant: Grant): Promi
   if (grant.claims.iss !== server.issuer) {
     throw new CibaError('ERR_CIBA_INVALID_TOKEN', 'the access token is of another OP')
   }
-  const validation = connection.validation()
   // What it lists for ID tokens, where it lists nothing for this.
   const { signingAlgs } = connection.config
   const userinfo_signing_alg_values_supported = (

@@ -2,8 +2,8 @@
 import { expect } from 'chai'
 import expressModule from 'express'
 import { type CibaOptions, MemoryTransactionStore, requireCiba, type StoredRecord } from '../../lib/index.ts'
-import { connect } from '../../lib/protocol/connection.ts'
 import { InvalidLogoutToken, verifyLogoutToken } from '../../lib/protocol/logout.ts'
+import { connectionTo } from '../support/connection.ts'
 import { seconds } from '../support/id-tokens.ts'
 import { goodLogoutToken } from '../support/logout-tokens.ts'
 import { signIn } from '../support/signed-in.ts'
@@ -169,15 +169,8 @@ describe('verifyLogoutToken()', () => {
   const context = { issuer, clientId: 'client', clientSecret: 'secret' }
 
   function verify(token: string, clockTolerance: number) {
-    const connection = connect({
-      issuer: new URL(issuer),
-      clientID: 'client',
-      clientSecret: 'secret',
-      clientAuthMethod: 'client_secret_basic',
-      deliveryMode: 'poll',
+    const connection = connectionTo(issuer, {
       clockTolerance,
-      timeoutMs: 1_000,
-      allowInsecureRequests: false,
       async customFetch(url) {
         const metadata = {
           issuer,

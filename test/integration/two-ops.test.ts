@@ -1,8 +1,8 @@
 /** Two `ciba()` of two OPs in one app: no OP gets to see what another has issued. */
 import { expect } from 'chai'
 import { type CibaMiddleware, ciba } from '../../lib/index.ts'
-import { connect } from '../../lib/protocol/connection.ts'
 import { endSessionURL } from '../../lib/protocol/logout.ts'
+import { connectionTo } from '../support/connection.ts'
 import { type ScriptedOp, startScriptedOp } from '../support/scripted-op.ts'
 import { expired, handled, signIn, tokenRoutes } from '../support/signed-in.ts'
 import { goodTokenResponse } from '../support/token-response.ts'
@@ -92,14 +92,7 @@ describe('endSessionURL()', () => {
   const context = { issuer, clientId: 'client', clientSecret: 'secret', authReqId: 'id' }
 
   async function urlFor(end_session_endpoint: string, allowInsecureRequests: boolean) {
-    const connection = connect({
-      issuer: new URL(issuer),
-      clientID: 'client',
-      clientSecret: 'secret',
-      clientAuthMethod: 'client_secret_basic',
-      deliveryMode: 'poll',
-      clockTolerance: 30,
-      timeoutMs: 1_000,
+    const connection = connectionTo(issuer, {
       allowInsecureRequests,
       customFetch: async () =>
         Response.json({

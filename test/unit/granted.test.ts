@@ -1,7 +1,7 @@
 import { expect } from 'chai'
-import { connect } from '../../lib/protocol/connection.ts'
 import { checkEcosystem, ecosystemTimeoutMs } from '../../lib/protocol/granted.ts'
 import type { ValidateIdTokenClaims } from '../../lib/protocol/registration.ts'
+import { connectionTo } from '../support/connection.ts'
 
 const claims = { iss: 'https://op.test', sub: 'alice', aud: 'client', exp: 1, iat: 0 }
 
@@ -13,16 +13,8 @@ describe('checkEcosystem()', () => {
   })
 
   function check(validateIdTokenClaims?: ValidateIdTokenClaims): Promise<void> {
-    const connection = connect({
-      issuer: new URL('https://op.test'),
-      clientID: 'client',
-      clientAuthMethod: 'client_secret_basic',
-      deliveryMode: 'poll',
-      clockTolerance: 30,
-      timeoutMs: 1_000,
-      allowInsecureRequests: false,
+    const connection = connectionTo('https://op.test', {
       customFetch: async () => new Response(),
-      clientSecret: 'secret',
       ...(validateIdTokenClaims && { validateIdTokenClaims }),
     })
     return checkEcosystem(connection, claims, false)

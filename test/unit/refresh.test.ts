@@ -1,9 +1,9 @@
 import { expect } from 'chai'
 import { CibaError } from '../../lib/errors.ts'
 import type { Grant } from '../../lib/grant.ts'
-import { connect } from '../../lib/protocol/connection.ts'
 import { type RefreshAnswer, refresh } from '../../lib/protocol/refresh.ts'
 import type { CustomFetchInit } from '../../lib/protocol/transport.ts'
+import { connectionTo } from '../support/connection.ts'
 import { signingKeys } from '../support/signing-keys.ts'
 import { goodRefreshResponse, seconds, type TokenContext } from '../support/token-response.ts'
 
@@ -54,15 +54,7 @@ describe('refresh()', () => {
       jwks?: () => Response | Promise<Response>
     } = {},
   ): Promise<RefreshAnswer> {
-    const connection = connect({
-      issuer: new URL(op.issuer),
-      clientID: 'client',
-      clientSecret: 'secret',
-      clientAuthMethod: 'client_secret_basic',
-      deliveryMode: 'poll',
-      clockTolerance: 30,
-      timeoutMs: 1_000,
-      allowInsecureRequests: false,
+    const connection = connectionTo(op.issuer, {
       async customFetch(url, init) {
         if (url.endsWith('/openid-configuration')) return discovery()
         if (url.endsWith('/jwks')) return jwks()

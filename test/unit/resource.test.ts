@@ -1,8 +1,8 @@
 import { expect } from 'chai'
-import { connect } from '../../lib/protocol/connection.ts'
 import type { OpConfig } from '../../lib/protocol/registration.ts'
 import { fetchResource } from '../../lib/protocol/resource.ts'
 import type { CustomFetchInit } from '../../lib/protocol/transport.ts'
+import { connectionTo } from '../support/connection.ts'
 
 describe('fetchResource()', () => {
   let sent: [string, CustomFetchInit][]
@@ -13,15 +13,7 @@ describe('fetchResource()', () => {
   })
 
   function ask(url: string | URL, config: Partial<OpConfig> = {}, init?: RequestInit, isFapi?: boolean) {
-    const connection = connect({
-      issuer: new URL('https://op.test'),
-      clientID: 'client',
-      clientSecret: 'secret',
-      clientAuthMethod: 'client_secret_basic',
-      deliveryMode: 'poll',
-      clockTolerance: 30,
-      timeoutMs: 1_000,
-      allowInsecureRequests: false,
+    const connection = connectionTo('https://op.test', {
       async customFetch(to, sentInit) {
         sent.push([to, sentInit])
         return new Response('the resource')

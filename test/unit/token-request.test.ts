@@ -1,9 +1,9 @@
 import { expect } from 'chai'
 import type { AuthorizationServer } from 'oauth4webapi'
 import type { Expectations } from '../../lib/grant.ts'
-import { connect } from '../../lib/protocol/connection.ts'
 import type { OpConfig } from '../../lib/protocol/registration.ts'
 import { requestTokens, type TokenAnswer } from '../../lib/protocol/token-request.ts'
+import { connectionTo } from '../support/connection.ts'
 import { goodTokenResponse, signingKeys, type TokenContext } from '../support/id-tokens.ts'
 
 const op: TokenContext = {
@@ -38,15 +38,7 @@ describe('requestTokens()', () => {
       id_token_signing_alg_values_supported: ['ES256', 'RS256'],
       ...server,
     }
-    const connection = connect({
-      issuer: new URL(op.issuer),
-      clientID: 'client',
-      clientSecret: 'secret',
-      clientAuthMethod: 'client_secret_basic',
-      deliveryMode: 'poll',
-      clockTolerance: 30,
-      timeoutMs: 1_000,
-      allowInsecureRequests: false,
+    const connection = connectionTo(op.issuer, {
       async customFetch(url) {
         if (url.endsWith('/openid-configuration')) return Response.json(metadata)
         if (url.endsWith('/token')) {
