@@ -4,14 +4,15 @@
 
 import createDebug from 'debug'
 import type { RequestHandler } from 'express'
-import { createClient } from './client.ts'
-import type { ContextParts, RequestContext } from './express/context.ts'
+import { createCore } from './core.ts'
+import type { RequestContext } from './express/context.ts'
 import { jwksHandler } from './express/jwks.ts'
 import { startCounter } from './express/limiter.ts'
 import { backchannelLogoutHandler } from './express/logout.ts'
 import { notificationHandler } from './express/notification.ts'
 import { type CibaOptions, type ResolvedOptions, resolveOptions } from './express/options.ts'
 import { router } from './express/router.ts'
+import type { ContextParts } from './express/start.ts'
 import { publishedKeys } from './protocol/published-keys.ts'
 
 const debug = createDebug('express-ciba')
@@ -34,14 +35,14 @@ export interface CibaMiddleware extends RequestHandler {
   readonly notification: RequestHandler
   /**
    * Answers waiting browsers with `pending`, follows token requests in flight to their end, and leaves nothing
-   * running. Call it after `server.close()`.
+   * running. Call it after `server.close()`. With the `client` option that is up to the client's own `close()`.
    */
   close(): Promise<void>
 }
 
 /**
- * Middleware that signs people in by CIBA: gives every request its `req.ciba`, and serves `/ciba/start`,
- * `/ciba/poll`, `/ciba/cancel`, `/ciba/notification` and `/ciba/logout`, and more by the `routes` option. Needs
+ * Middleware that signs people in by CIBA: gives every request its `req.ciba`, and serves `/ciba/start`, `/ciba/poll`,
+ * `/ciba/cancel`, `/ciba/notification`, `/ciba/logout`, `/ciba/login` and `/ciba/client.js`, and more by the `routes` option. Needs
  * express-session before it.
  *
  * The OP is not contacted before the first start, so an OP that is down does not keep the app from booting.
@@ -50,28 +51,32 @@ export interface CibaMiddleware extends RequestHandler {
  */
 export function ciba(options: CibaOptions = {}): CibaMiddleware {
   const resolved = resolveOptions(options, process.env)
-  const client = createClient(resolved.client)
-  const { flow } = client
+  const core = resolved.core ?? createCore(resolved.client)
+  const { flow } = core
   const parts: ContextParts = {
-    client,
+    core,
     flow,
     afterAuthentication: resolved.afterAuthentication,
-    countStart: startCounter(resolved.startLimiters, client.pseudonymKey),
+    countStart: startCounter(resolved.startLimiters, core.pseudonymKey),
     longPollTimeoutMs: resolved.longPollTimeoutMs,
+    hideUnknownUser: resolved.hideUnknownUser,
     ...(resolved.idpLogout && {
       atTheOp: { postLogoutRedirect: resolved.client.absolute(resolved.postLogoutRedirect) },
     }),
   }
   const { deliveryMode } = resolved.client.op
-  const notification = notificationHandler(flow, deliveryMode)
+  const notification = notificationHandler(flow.notifications, deliveryMode)
   const withoutSession = {
     notification,
     jwks: jwksHandler(publishedKeys(resolved.client.op)),
-    backchannelLogout: backchannelLogoutHandler(client),
+    backchannelLogout: backchannelLogoutHandler(core),
   }
   const middleware = router({ ...parts, options: resolved, withoutSession })
   announce(resolved)
-  return Object.assign(middleware, { notification, close: () => client.close() })
+  const close = async () => {
+    if (!resolved.core) await core.close()
+  }
+  return Object.assign(middleware, { notification, close })
 }
 
 let hasWarned = false

@@ -7,18 +7,40 @@ import { Doorbell } from './doorbell.ts'
 import type { Grant } from './grant.ts'
 import type { Jobs } from './jobs.ts'
 import type { Ledger } from './ledger.ts'
-import type { CompleteTransaction, Transaction } from './transaction.ts'
+import { Memory } from './memory.ts'
+import {
+  type CompleteTransaction,
+  isArriving,
+  retentionMs,
+  type Transaction,
+  type TransactionEvent,
+} from './transaction.ts'
+
+/** Which answer brought a login, and when its record goes, epoch milliseconds. */
+export interface DeliveryName {
+  readonly holder: string
+  readonly until: number
+}
 
 /** The exclusive right to bring a grant into a session. */
 export interface Claim {
   readonly grant: Grant
   /** Makes the claim last, after something slow; `false` if it ran out and somebody else took over. */
   renew(): Promise<boolean>
+  /** Names this answer to {@link Delivery.confirm}, for as long as the record lives. */
+  readonly name: DeliveryName
+  /** The session that an earlier answer brought it into, which never arrived. */
+  readonly lost?: string
   /**
-   * `delivered` and `refused` drop the tokens for good, `released` leaves them for another try. A failing store is
-   * tried again for a while; after that the claim runs out by itself.
+   * The answer has left, with the session `to`; see {@link Delivery.confirm}. Another answer may bring another session a while
+   * later, or at once if this one `isBroken`. A failing store is tried again, as below.
    */
-  settle(outcome: 'delivered' | 'refused' | 'released'): Promise<void>
+  sent(to: string, isBroken: boolean): Promise<void>
+  /**
+   * `refused` drops the tokens for good, `released` leaves them for another try. A failing store is tried again for a while;
+   * after that the claim runs out by itself.
+   */
+  settle(outcome: 'refused' | 'released'): Promise<void>
 }
 
 /** What a {@link Delivery} needs. */
@@ -31,9 +53,13 @@ export interface DeliveryParts {
 /** How long one answer may take to bring a grant into a session; a crash delays the next try by this much. */
 const claimMs = 10_000
 const recordPatienceMs = 5_000
+/** How long the browser has to show up with its new session before another answer may bring it one. */
+const arrivalMs = 5_000
+const mostConfirmed = 10_000
 
 export class Delivery {
   readonly #parts: DeliveryParts
+  readonly #confirmed = new Memory<true>(mostConfirmed)
 
   constructor(parts: DeliveryParts) {
     this.#parts = parts
@@ -55,21 +81,55 @@ export class Delivery {
     const taken = await take()
     if (!taken?.changed || taken.transaction.state !== 'complete' || !taken.transaction.grant)
       return undefined
+    const { grant, arrival, expiresAt } = taken.transaction
+    const insist = async (event: TransactionEvent) => {
+      await jobs.run(() => ledger.insist(id, event, recordPatienceMs)).catch(() => {}) // the job has logged it
+    }
     return {
-      grant: taken.transaction.grant,
+      grant,
+      name: { holder, until: expiresAt + retentionMs },
+      ...(arrival && { lost: arrival.to }),
       renew: async () => until - clock.now() > claimMs / 2 || (await take())?.changed === true,
-      async settle(type) {
-        const settled = jobs.run(() => ledger.insist(id, { type, holder }, recordPatienceMs))
-        await settled.catch(() => {}) // the job has logged it
+      sent(to, isBroken) {
+        const at = clock.now() // that of the answer, not of the record
+        return insist({
+          type: 'sent',
+          holder,
+          to,
+          ...(isBroken ? { until: at } : { at, until: at + arrivalMs }),
+        })
       },
+      settle: (type) => insist({ type, holder }),
     }
   }
 
+  /** Whether {@link confirm} may have something to do. */
+  isUnconfirmed(id: string, { until }: DeliveryName): boolean {
+    const now = this.#parts.clock.now()
+    return now < until && this.#confirmed.get(id, now) === undefined
+  }
+
   /**
-   * Waits for another answer's claim to be settled or to run out, or for a signal, and returns the transaction as it
-   * is then.
+   * The browser has shown up with the session that an answer brought: the tokens leave the record, also if this comes sooner
+   * than {@link Claim.sent}. Rejects when the store fails.
    */
-  async untilSettled(id: string, ...signals: readonly AbortSignal[]): Promise<Transaction | undefined> {
+  async confirm(id: string, { holder, until }: DeliveryName): Promise<void> {
+    const { ledger, clock } = this.#parts
+    const transaction = (await ledger.apply(id, { type: 'delivered', holder }))?.transaction
+    // Another answer is about to bring another session.
+    if (transaction?.state === 'complete' && transaction.delivery === 'undelivered') return
+    this.#confirmed.set(id, true, until, clock.now())
+  }
+
+  /**
+   * Waits for another answer's claim to be settled or to run out, for its answer to leave (after `since`), or for a signal, and
+   * returns the transaction as it is then.
+   */
+  async untilSettled(
+    id: string,
+    since: number,
+    ...signals: readonly AbortSignal[]
+  ): Promise<Transaction | undefined> {
     const { ledger, clock } = this.#parts
     const bell = new Doorbell()
     const unwatch = ledger.watch(id, bell.ring)
@@ -81,6 +141,7 @@ export class Delivery {
         const claim = transaction?.state === 'complete' ? transaction.claim : undefined
         const isOver = signals.some((signal) => signal.aborted)
         if (!claim || claim.until <= clock.now() || isOver) return transaction
+        if (transaction?.state === 'complete' && isArriving(transaction, since)) return transaction
         // A clock that was set back must not make it longer.
         await bell.sleepUntil(Math.min(claim.until, clock.now() + claimMs), clock)
       }

@@ -16,6 +16,16 @@ export type CibaErrorCode =
   | 'ERR_CIBA_INSUFFICIENT_AUTHENTICATION'
   /** The guard asks for claims that this person does not have. */
   | 'ERR_CIBA_FORBIDDEN'
+  /** `requireApproval()` asks for an approval, and the request names none. */
+  | 'ERR_CIBA_APPROVAL_REQUIRED'
+  /** The person has not decided yet. */
+  | 'ERR_CIBA_APPROVAL_PENDING'
+  /** Denied, expired, failed or cancelled; the message says which. */
+  | 'ERR_CIBA_APPROVAL_REFUSED'
+  /** An approval authorises its action once. */
+  | 'ERR_CIBA_APPROVAL_USED'
+  /** Approved for another action; it stays usable for that. */
+  | 'ERR_CIBA_WRONG_ACTION'
   /** A browser called a state-changing route from another site. */
   | 'ERR_CIBA_CROSS_SITE_REQUEST'
   /** Unknown, purged, or started by another session: on purpose, nobody can tell which. */
@@ -51,6 +61,11 @@ const kinds: Readonly<Record<CibaErrorCode, { status: number; error: string; exp
   ERR_CIBA_INVALID_TOKEN: { status: 401, error: 'invalid_token' },
   ERR_CIBA_INSUFFICIENT_AUTHENTICATION: { status: 401, error: 'insufficient_user_authentication' },
   ERR_CIBA_FORBIDDEN: { status: 403, error: 'forbidden' },
+  ERR_CIBA_APPROVAL_REQUIRED: { status: 403, error: 'approval_required' },
+  ERR_CIBA_APPROVAL_PENDING: { status: 409, error: 'approval_pending' },
+  ERR_CIBA_APPROVAL_REFUSED: { status: 403, error: 'approval_refused' },
+  ERR_CIBA_APPROVAL_USED: { status: 409, error: 'approval_used' },
+  ERR_CIBA_WRONG_ACTION: { status: 403, error: 'wrong_action' },
   ERR_CIBA_CROSS_SITE_REQUEST: { status: 403, error: 'cross_site_request' },
   ERR_CIBA_UNKNOWN_TRANSACTION: { status: 404, error: 'unknown_transaction' },
   ERR_CIBA_METHOD_NOT_ALLOWED: { status: 405, error: 'method_not_allowed' },

@@ -14,21 +14,22 @@
 
 import { randomBytes } from 'node:crypto'
 import createDebug from 'debug'
-import { sameSecret } from './constant-time.ts'
+import { type ApprovalUse, useApproval } from './approval.ts'
 import { Decoys } from './decoy.ts'
-import { type Claim, Delivery } from './delivery.ts'
+import { type Claim, Delivery, type DeliveryName } from './delivery.ts'
 import { Doorbell } from './doorbell.ts'
 import { CibaError, RequestRefusedError } from './errors.ts'
+import { publish } from './events.ts'
 import { Jobs } from './jobs.ts'
 import type { Entry } from './ledger.ts'
+import { Notifications } from './notifications.ts'
 import type { CheckedRequest } from './protocol/authentication-request.ts'
-import { type NotificationTokens, parsePing } from './protocol/notification.ts'
-import { parsePush } from './protocol/push.ts'
+import type { NotificationTokens } from './protocol/notification.ts'
 import { TokenRequester, type TokenRequesterParts } from './token-requester.ts'
 import {
+  type ApprovalTerms,
   type CompleteTransaction,
   type DeliveryMode,
-  isOpen,
   newTransaction,
   shortId,
   type Transaction,
@@ -50,18 +51,15 @@ export interface StartOptions {
   readonly owner: string
   /** Answer a start for a person whom the OP does not know like any other [ERR-5]. */
   readonly hideUnknownUser?: boolean
+  /** Where the browser goes once it is signed in. */
+  readonly returnTo?: string | undefined
+  /** What shall be approved; absent: a login. */
+  readonly approval?: ApprovalTerms | undefined
 }
 
-/** What a ping or a push came to. */
-export type Notified =
-  /** Answer 204, then call `proceed`: the token request waits for it [PING-7]. */
-  | { readonly verdict: 'accepted'; readonly proceed: () => unknown }
-  /** The token is genuine, the body is not a ping, or in push mode not a push. */
-  | { readonly verdict: 'malformed' }
-  /** The pushed tokens did not pass the checks, and nothing of them was kept [PUSH-9]. */
-  | { readonly verdict: 'invalid' }
-  /** The token does not belong to this `auth_req_id`, or the transaction is no more. */
-  | { readonly verdict: 'unauthorized' }
+type StartEvent =
+  | { readonly event: 'started'; readonly unknownUser?: true }
+  | { readonly event: 'notStarted'; readonly error: string }
 
 /** How long a failing store is tried again after the OP has asked the person. */
 const recordPatienceMs = 5_000
@@ -71,6 +69,8 @@ export class Flow {
   readonly #requester: TokenRequester
   readonly #waiter: Waiter
   readonly #delivery: Delivery
+  /** What the OP tells us by itself. */
+  readonly notifications: Notifications
   readonly #jobs = new Jobs()
   readonly #decoys = new Decoys()
   readonly #closing = new AbortController()
@@ -89,6 +89,12 @@ export class Flow {
       newHolder: () => this.#newHolder(),
     })
     this.#delivery = new Delivery({ ...parts, jobs: this.#jobs })
+    this.notifications = new Notifications({
+      ...parts,
+      jobs: this.#jobs,
+      newHolder: () => this.#newHolder(),
+      pursuePing: (id, holder) => this.#pursuePing(id, holder),
+    })
   }
 
   /**
@@ -103,63 +109,29 @@ export class Flow {
   }
 
   /** See {@link Waiter.wait}; ends with `close()` too. */
-  wait(id: string, options: WaitOptions): Promise<Transaction | undefined> {
-    return this.#waiter.wait(id, options)
+  async wait(id: string, options: WaitOptions): Promise<Transaction | undefined> {
+    return isHandle(id) ? this.#waiter.wait(id, options) : undefined
   }
 
   /** Gives up waiting; CIBA has no way to tell the OP [POLL-14]. `false`: it does not exist for this caller. */
   async cancel(id: string, owner?: string): Promise<boolean> {
-    const entry = await this.#parts.ledger.find(id, owner)
+    const entry = isHandle(id) ? await this.#parts.ledger.find(id, owner) : undefined
     if (!entry) return false
     await this.#parts.ledger.apply(id, { type: 'cancelled' }, entry)
     return true
   }
 
-  /** The transaction whose genuine notification token this header carries; looks nothing up. */
-  verifyNotification(authorization: string | undefined): string | undefined {
-    return this.#parts.notificationTokens.verify(authorization)
-  }
-
-  /**
-   * Takes a ping, or in push mode a push, whose token {@link verifyNotification} found genuine. Rejects when the store
-   * fails [PING-16], or when the OP's keys for a push cannot be had.
-   */
-  async notify(id: string, body: unknown): Promise<Notified> {
-    if (this.#parts.deliveryMode === 'push') return this.#jobs.run(() => this.#takePush(id, body))
-    const { ledger } = this.#parts
-    const authReqId = parsePing(body)
-    if (authReqId === undefined) return { verdict: 'malformed' }
-    const entry = await ledger.read(id)
-    if (!entry || isForAnother(entry.transaction, authReqId)) return { verdict: 'unauthorized' }
-    const holder = this.#newHolder()
-    const applied = await ledger.apply(id, { type: 'pinged', authReqId, holder }, entry)
-    // The acknowledgement may have overtaken us in turn, and it may have brought another id [PING-11].
-    if (!applied || isForAnother(applied.transaction, authReqId)) return { verdict: 'unauthorized' }
-    debug('%s pinged%s', shortId(id), applied.changed ? '' : ', to no effect')
-    const ready = applied.changed && applied.transaction.state === 'ready'
-    return { verdict: 'accepted', proceed: () => ready && this.#pursuePing(id, holder) }
-  }
-
-  async #takePush(id: string, body: unknown): Promise<Notified> {
-    const { ledger, op } = this.#parts
-    const push = parsePush(body)
-    if (push === undefined) return { verdict: 'malformed' }
-    const { authReqId } = push
-    const accepted: Notified = { verdict: 'accepted', proceed: () => {} }
-    const entry = await ledger.read(id)
-    if (!entry || isForAnother(entry.transaction, authReqId)) return { verdict: 'unauthorized' }
-    // The first one won, or nobody waits any more [PUSH-9].
-    if (!isOpen(entry.transaction)) return accepted
-    const outcome = await op.processPush(push, entry.transaction.expectations)
-    if (outcome.type === 'invalid') return { verdict: 'invalid' }
-    if (outcome.type === 'unavailable') {
-      const { cause } = outcome
-      throw new CibaError('ERR_CIBA_OP_UNREACHABLE', "the OP's keys cannot be had", { cause })
-    }
-    const applied = await ledger.insist(id, { type: 'pushed', authReqId, outcome }, recordPatienceMs, entry)
-    if (!applied || isForAnother(applied.transaction, authReqId)) return { verdict: 'unauthorized' }
-    debug('%s pushed: %s%s', shortId(id), outcome.type, applied.changed ? '' : ', to no effect')
-    return accepted
+  /** See {@link useApproval}; asks the OP first if that is due. `isStillAllowed` is asked after that. */
+  async useApproval(
+    id: string,
+    owner: string,
+    terms: ApprovalTerms,
+    isStillAllowed: () => Promise<boolean>,
+  ): Promise<ApprovalUse> {
+    if (!isHandle(id)) return { verdict: 'unknown' }
+    await this.wait(id, { owner, timeoutMs: 0 })
+    if (!(await isStillAllowed())) return { verdict: 'unknown' }
+    return useApproval(this.#parts.ledger, id, owner, terms, this.#newHolder())
   }
 
   /** See {@link Delivery.claim}. */
@@ -167,9 +139,19 @@ export class Flow {
     return this.#delivery.claim(transaction, this.#newHolder())
   }
 
+  /** See {@link Delivery.isUnconfirmed}. */
+  isUnconfirmed(id: string, name: DeliveryName): boolean {
+    return this.#delivery.isUnconfirmed(id, name)
+  }
+
+  /** See {@link Delivery.confirm}. */
+  confirm(id: string, name: DeliveryName): Promise<void> {
+    return this.#jobs.run(() => this.#delivery.confirm(id, name))
+  }
+
   /** See {@link Delivery.untilSettled}; ends with `close()` too. */
-  untilSettled(id: string, signal: AbortSignal): Promise<Transaction | undefined> {
-    return this.#delivery.untilSettled(id, signal, this.#closing.signal)
+  untilSettled(id: string, since: number, signal: AbortSignal): Promise<Transaction | undefined> {
+    return this.#delivery.untilSettled(id, since, signal, this.#closing.signal)
   }
 
   /** Lets everybody who waits go, follows the requests in flight to their end, and sends no new ones. */
@@ -183,15 +165,42 @@ export class Flow {
     return this.#closing.signal.aborted
   }
 
-  async #start(request: CheckedRequest, { owner, hideUnknownUser }: StartOptions): Promise<Transaction> {
+  async #start(request: CheckedRequest, options: StartOptions): Promise<Transaction> {
+    const id = randomBytes(16).toString('base64url')
+    const { clock, deliveryMode } = this.#parts
+    const purpose = options.approval ? ('approval' as const) : ('login' as const)
+    const about = { transaction: shortId(id), purpose, deliveryMode }
+    const from = clock.now()
+    let hasStarted = false
+    const announce = (event: StartEvent) => {
+      hasStarted = event.event === 'started'
+      publish('express-ciba:transaction', () => ({ ...about, ...event, durationMs: clock.now() - from }))
+    }
+    try {
+      return await this.#ask(id, request, options, announce)
+    } catch (error) {
+      const code = error instanceof CibaError ? error.error : 'server_error'
+      if (!hasStarted) announce({ event: 'notStarted', error: code })
+      throw error
+    }
+  }
+
+  async #ask(
+    id: string,
+    request: CheckedRequest,
+    { owner, hideUnknownUser, returnTo, approval }: StartOptions,
+    announce: (event: StartEvent) => void,
+  ): Promise<Transaction> {
     const { op, ledger, clock, deliveryMode, notificationTokens } = this.#parts
     const { dpopKey } = await op.prepare(request)
-    const id = randomBytes(16).toString('base64url')
     const sentAt = clock.now()
     const expectations = { ...request.expectations, requestedAt: sentAt }
     const { bindingMessage } = request
     const created = await ledger.create(
-      newTransaction({ id, owner, deliveryMode, expectations, bindingMessage, dpopKey }, sentAt),
+      newTransaction(
+        { id, owner, deliveryMode, expectations, bindingMessage, returnTo, approval, dpopKey },
+        sentAt,
+      ),
     )
     const token = deliveryMode === 'poll' ? undefined : notificationTokens.issue(id)
     let event: TransactionEvent
@@ -201,9 +210,10 @@ export class Flow {
       await this.#giveUp(created, error)
       throw error
     }
+    debug('%s started', shortId(id))
+    announce({ event: 'started', ...(event.type === 'hidden' && { unknownUser: true }) })
     const entry = await ledger.insist(id, event, recordPatienceMs, created)
     if (!entry) throw new CibaError('ERR_CIBA_STORE_FAILED', 'the transaction store lost the new transaction')
-    debug('%s started', shortId(id))
     if (entry.transaction.state === 'ready') this.#pursuePing(id, this.#newHolder())
     return entry.transaction
   }
@@ -251,7 +261,7 @@ export class Flow {
   }
 }
 
-/** Before the acknowledgement any `auth_req_id` may be the one [PING-3, PING-11]. */
-function isForAnother({ authReqId: known }: Transaction, authReqId: string): boolean {
-  return known !== undefined && !sameSecret(known, authReqId)
+/** What strangers name must not reach a store: each has characters and lengths of its own that it does not take. */
+function isHandle(id: unknown): id is string {
+  return typeof id === 'string' && /^[\w-]{1,64}$/.test(id)
 }

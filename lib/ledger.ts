@@ -7,9 +7,10 @@ import type { Clock } from './clock.ts'
 import { sameSecret } from './constant-time.ts'
 import { Doorbell } from './doorbell.ts'
 import { asStoreFailure, CibaError } from './errors.ts'
+import { publish } from './events.ts'
 import type { RecordSealer } from './record.ts'
 import type { StoredRecord, TransactionStore } from './store.ts'
-import type { Transaction, TransactionEvent } from './transaction.ts'
+import { isOpen, shortId, type Transaction, type TransactionEvent } from './transaction.ts'
 import { transition } from './transition.ts'
 
 /** A transaction together with the version of the record that it was read from. */
@@ -48,7 +49,8 @@ export class Ledger {
   /** The transaction as it is now; `undefined` if there is none, or none any more. */
   async read(id: string): Promise<Entry | undefined> {
     const record = await asStoreFailure(() => this.#store.read(id))
-    return record && { transaction: await this.#open(record), version: record.version }
+    const transaction = record && (await this.#open(record))
+    return transaction && { transaction, version: record.version }
   }
 
   /** As {@link read}, but anybody else's transactions do not exist for `owner`; for `undefined` they all do. */
@@ -62,18 +64,7 @@ export class Ledger {
    * read when the caller has an entry at hand.
    */
   async apply(id: string, event: TransactionEvent, from?: Entry): Promise<Applied | undefined> {
-    let entry = from ?? (await this.read(id))
-    while (entry) {
-      const next = transition(entry.transaction, event, this.#clock.now())
-      if (!next) return { ...entry, changed: false }
-      const { version } = entry
-      const record = await this.#sealer.seal(next, version + 1)
-      if (await asStoreFailure(() => this.#store.write(record, version))) {
-        return { transaction: next, version: version + 1, changed: true }
-      }
-      entry = await this.read(id)
-    }
-    return undefined
+    return this.#apply(id, event, from, {})
   }
 
   /** Applies an event that must not be lost: tries again for `patienceMs` while the store fails. */
@@ -84,9 +75,10 @@ export class Ledger {
     from?: Entry,
   ): Promise<Applied | undefined> {
     const deadline = this.#clock.now() + patienceMs
+    const memo: Memo = {}
     for (let pauseMs = 50; ; pauseMs = Math.min(pauseMs * 2, 2_000)) {
       try {
-        return await this.apply(id, event, from)
+        return await this.#apply(id, event, from, memo)
       } catch (error) {
         if (this.#clock.now() + pauseMs > deadline) throw error
         await new Doorbell().sleepUntil(this.#clock.now() + pauseMs, this.#clock)
@@ -94,12 +86,73 @@ export class Ledger {
     }
   }
 
+  async #apply(
+    id: string,
+    event: TransactionEvent,
+    from: Entry | undefined,
+    memo: Memo,
+  ): Promise<Applied | undefined> {
+    // A write that failed may have taken effect all the same.
+    if (memo.attempt && (await this.#isStored(memo.attempt))) return applied(memo.attempt, this.#clock.now())
+    let entry = from ?? (await this.read(id))
+    while (entry) {
+      const { transaction, version } = entry
+      const next = transition(transaction, event, this.#clock.now())
+      if (!next) return { ...entry, changed: false }
+      const record = await this.#sealer.seal(next, version + 1)
+      const attempt = { from: transaction, next, record }
+      memo.attempt = attempt
+      if (await asStoreFailure(() => this.#store.write(record, version))) {
+        return applied(attempt, this.#clock.now())
+      }
+      delete memo.attempt
+      entry = await this.read(id)
+    }
+    return undefined
+  }
+
+  async #isStored({ record }: Attempt): Promise<boolean> {
+    return (await asStoreFailure(() => this.#store.read(record.id)))?.data === record.data
+  }
+
   /** See {@link TransactionStore.watch}. */
   watch(id: string, listener: () => void): () => void {
     return this.#store.watch(id, listener)
   }
 
-  async #open(record: StoredRecord): Promise<Transaction> {
+  async #open(record: StoredRecord): Promise<Transaction | undefined> {
     return asStoreFailure(() => this.#sealer.open(record))
   }
+}
+
+/** A write whose outcome may be unknown. */
+interface Attempt {
+  readonly from: Transaction
+  readonly next: Transaction
+  readonly record: StoredRecord
+}
+
+/** What is remembered from one try to the next. */
+interface Memo {
+  attempt?: Attempt
+}
+
+function applied({ from, next, record }: Attempt, now: number): Applied {
+  if (isOpen(from) && !isOpen(next)) announceEnd(next, now)
+  return { transaction: next, version: record.version, changed: true }
+}
+
+/** Whoever's event ended it says so: one message over all instances. That one has not even started says the flow. */
+function announceEnd(transaction: Exclude<Transaction, { state: 'pending' | 'ready' }>, now: number): void {
+  const { id, deliveryMode, approval, authReqId, expectations, state } = transaction
+  if (authReqId === undefined && state === 'failed') return
+  publish('express-ciba:transaction', () => ({
+    transaction: shortId(id),
+    purpose: approval ? 'approval' : 'login',
+    deliveryMode,
+    event: 'ended',
+    status: state,
+    durationMs: now - expectations.requestedAt,
+    ...(state !== 'complete' && { error: transaction.error }),
+  }))
 }

@@ -8,6 +8,7 @@ import type { Clock } from './clock.ts'
 import { CibaError } from './errors.ts'
 import type { Grant } from './grant.ts'
 import { Jobs } from './jobs.ts'
+import { Memory } from './memory.ts'
 import type { RefreshAnswer } from './protocol/refresh.ts'
 import { shortId } from './transaction.ts'
 
@@ -49,11 +50,11 @@ export class TokenKeeper {
   readonly #parts: TokenKeeperParts
   readonly #jobs = new Jobs()
   readonly #underWay = new Map<string, { readonly grant: Promise<HeldGrant>; readonly since: number }>()
-  readonly #remembered = new Memory<HeldGrant>()
+  readonly #remembered = new Memory<HeldGrant>(mostRemembered)
   /** Logins that are over: nothing of them may be stored any more. */
-  readonly #ended = new Memory<true>()
+  readonly #ended = new Memory<true>(mostRemembered)
   /** Logins whose last refresh failed: who has a valid token does not try again so soon. */
-  readonly #paused = new Memory<true>()
+  readonly #paused = new Memory<true>(mostRemembered)
 
   constructor(parts: TokenKeeperParts) {
     this.#parts = parts
@@ -193,29 +194,6 @@ export class TokenKeeper {
 
   #isValid({ tokens: { expiresAt } }: HeldGrant): boolean {
     return expiresAt === undefined || expiresAt > this.#parts.clock.now()
-  }
-}
-
-/** What is known about some logins for a while; the oldest goes when there are too many. */
-class Memory<Value> {
-  readonly #entries = new Map<string, { readonly value: Value; readonly until: number }>()
-
-  get(id: string, now: number): Value | undefined {
-    const entry = this.#entries.get(id)
-    return entry && entry.until > now ? entry.value : undefined
-  }
-
-  set(id: string, value: Value, until: number, now: number): void {
-    this.#entries.delete(id)
-    for (const [other, entry] of this.#entries) {
-      if (entry.until > now && this.#entries.size < mostRemembered) break
-      this.#entries.delete(other)
-    }
-    this.#entries.set(id, { value, until })
-  }
-
-  delete(id: string): void {
-    this.#entries.delete(id)
   }
 }
 

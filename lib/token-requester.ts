@@ -7,6 +7,7 @@ import createDebug from 'debug'
 import type { Clock } from './clock.ts'
 import type { Decoys } from './decoy.ts'
 import { Doorbell } from './doorbell.ts'
+import { publish } from './events.ts'
 import type { Entry, Ledger } from './ledger.ts'
 import type { Op } from './protocol/op.ts'
 import { isOpen, nextStep, shortId, type TransactionEvent } from './transaction.ts'
@@ -82,7 +83,14 @@ export class TokenRequester {
     }
     if (authReqId === undefined || timeoutMs <= 0) return { type: 'unanswered', sent: false, holder }
     const answer = await op.requestTokens({ authReqId, expectations, dpopKey }, timeoutMs)
-    if (answer.type === 'stillPending') decoys.rememberTokenRequest(clock.now() - askedAt)
+    const durationMs = clock.now() - askedAt
+    publish('express-ciba:token-request', () => ({
+      transaction: shortId(transaction.id),
+      outcome: answer.type,
+      durationMs,
+      ...('error' in answer && { error: answer.error }),
+    }))
+    if (answer.type === 'stillPending') decoys.rememberTokenRequest(durationMs)
     return { ...answer, holder }
   }
 }

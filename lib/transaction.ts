@@ -8,9 +8,11 @@
  *
  *   pending, ready ──▶ complete | denied | expired | failed | cancelled      and there it stays [POLL-12]
  *
- * A `complete` transaction keeps its grant until the session that started it has saved the tokens. One answer to one
- * browser at a time claims it:
+ * A `complete` login keeps its grant until the browser has shown up with the session that has its tokens: an answer may be
+ * lost after it has left. One answer to one browser at a time claims it:
  *   undelivered ──▶ delivered | refused
+ * A `complete` approval keeps it until it is used, which happens once:
+ *   undelivered ──▶ delivered
  */
 
 import type { Expectations, Grant, PrivateJwk } from './grant.ts'
@@ -24,6 +26,14 @@ export interface Lease {
   readonly until: number
 }
 
+/** One action, to be done once. */
+export interface ApprovalTerms {
+  /** The digest of the action. */
+  readonly action: string
+  /** Who was signed in when it was asked for, if anybody was: it may be used as long as that is so. */
+  readonly requester?: { readonly iss: string; readonly sub: string }
+}
+
 /** What all states have in common. */
 export interface Base {
   /** The unguessable handle that the browser holds [SEC-6]. */
@@ -33,6 +43,10 @@ export interface Base {
   readonly deliveryMode: DeliveryMode
   readonly expectations: Expectations
   readonly bindingMessage?: string
+  /** Where the browser goes once it is signed in: a path of this app. */
+  readonly returnTo?: string
+  /** What shall be approved; absent: a login. */
+  readonly approval?: ApprovalTerms
   /** Absent until the acknowledgement arrives; a ping may overtake it [PING-11]. */
   readonly authReqId?: string
   /** Nothing is requested from this instant on [POLL-5]. Provisional until the acknowledgement arrives. */
@@ -74,6 +88,16 @@ export interface ReadyTransaction extends Open {
   readonly hold?: Lease
 }
 
+/** A login that is on its way to the browser: until it shows up with the new session, the old one can ask again. */
+export interface Arrival {
+  /** Who brought it. */
+  readonly holder: string
+  /** The new session. */
+  readonly to: string
+  /** When the answer left; absent: it broke off. */
+  readonly at?: number
+}
+
 /** Approved, and the tokens passed every check. */
 export interface CompleteTransaction extends Base {
   readonly state: 'complete'
@@ -82,6 +106,10 @@ export interface CompleteTransaction extends Base {
   readonly delivery: 'undelivered' | 'delivered' | 'refused'
   /** The one answer that is bringing the grant into a session. */
   readonly claim?: Lease
+  /** The session that the latest answer brought the grant into. */
+  readonly arrival?: Arrival
+  /** Who used the approval. */
+  readonly usedBy?: string
 }
 
 /** Over without a login. */
@@ -136,8 +164,19 @@ export type TransactionEvent =
   | { readonly type: 'cancelled' }
   | { readonly type: 'claimed'; readonly holder: string; readonly until: number }
   | { readonly type: 'released'; readonly holder: string }
+  /** The answer has left, with the cookie of a session that has the tokens. */
+  | {
+      readonly type: 'sent'
+      readonly holder: string
+      readonly to: string
+      /** When; absent: it broke off. */
+      readonly at?: number
+      readonly until: number
+    }
   | { readonly type: 'delivered'; readonly holder: string }
   | { readonly type: 'refused'; readonly holder: string }
+  /** The approved action is about to be done. */
+  | { readonly type: 'used'; readonly holder: string }
 
 /** What to do next about a transaction. */
 export type NextStep =
@@ -148,6 +187,8 @@ export type NextStep =
 
 /** A push that the OP sends in the last moment is on its way for a while. */
 export const pushGraceMs = 10_000
+/** Records stay a while after the deadline, so that late pings and late browsers meet an answer [PING-17]. */
+export const retentionMs = 300_000
 /** Until the acknowledgement says how long the request lives. */
 const provisionalLifeMs = 300_000
 
@@ -155,11 +196,13 @@ const provisionalLifeMs = 300_000
 export function newTransaction(
   from: Pick<Base, 'id' | 'owner' | 'deliveryMode' | 'expectations'> & {
     bindingMessage?: string | undefined
+    returnTo?: string | undefined
+    approval?: ApprovalTerms | undefined
     dpopKey?: PrivateJwk | undefined
   },
   now: number,
 ): PendingTransaction {
-  const { id, owner, deliveryMode, expectations, bindingMessage, dpopKey } = from
+  const { id, owner, deliveryMode, expectations, bindingMessage, returnTo, approval, dpopKey } = from
   return {
     state: 'pending',
     id,
@@ -167,6 +210,8 @@ export function newTransaction(
     deliveryMode,
     expectations,
     ...(bindingMessage === undefined ? {} : { bindingMessage }),
+    ...(returnTo === undefined ? {} : { returnTo }),
+    ...(approval === undefined ? {} : { approval }),
     ...(dpopKey === undefined ? {} : { dpopKey }),
     expiresAt: now + provisionalLifeMs,
     interval: 1,
@@ -210,6 +255,11 @@ export function nextStep(transaction: Transaction, now: number, holder?: string)
   }
   if (now >= transaction.nextTokenRequestAt) return { do: 'requestTokens' }
   return { do: 'wait', until: Math.min(transaction.nextTokenRequestAt, expiresAt) }
+}
+
+/** Whether an answer that left after `since` brings the login to the browser, as far as anybody knows. */
+export function isArriving({ claim, arrival }: CompleteTransaction, since: number): boolean {
+  return arrival?.at !== undefined && arrival.holder === claim?.holder && arrival.at > since
 }
 
 /** Whether somebody has it at `now`. */

@@ -80,6 +80,8 @@ export function transition(
     case 'released':
     case 'delivered':
     case 'refused':
+    case 'used':
+    case 'sent':
       return undefined
   }
 }
@@ -195,6 +197,9 @@ function deliver(
 ): CompleteTransaction | undefined {
   if (transaction.delivery !== 'undelivered') return undefined
   const { claim, grant, ...rest } = transaction
+  if (transaction.approval) {
+    return event.type === 'used' ? { ...rest, delivery: 'delivered', usedBy: event.holder } : undefined
+  }
   switch (event.type) {
     case 'claimed':
       // Its holder may renew a claim; anybody else waits until it runs out.
@@ -203,9 +208,18 @@ function deliver(
     case 'released':
       if (claim?.holder !== event.holder || grant === undefined) return undefined
       return { ...rest, grant }
+    case 'sent': {
+      const { holder, to, at, until } = event
+      if (claim?.holder !== holder || grant === undefined) return undefined
+      const arrival = { holder, to, ...(at !== undefined && { at }) }
+      return { ...transaction, claim: { holder, until }, arrival }
+    }
     case 'delivered':
-    case 'refused':
-      return claim?.holder === event.holder ? { ...rest, delivery: event.type } : undefined
+    case 'refused': {
+      if (claim?.holder !== event.holder) return undefined
+      const { arrival: _, ...over } = rest
+      return { ...over, delivery: event.type }
+    }
     default:
       return undefined
   }
@@ -222,9 +236,13 @@ function pending(transaction: PendingTransaction | ReadyTransaction): PendingTra
   return { ...rest, state: 'pending' }
 }
 
-function base({ id, owner, deliveryMode, expectations, bindingMessage, authReqId, expiresAt }: Base): Base {
+function base(transaction: Base): Base {
+  const { id, owner, deliveryMode, expectations, expiresAt } = transaction
+  const { bindingMessage, returnTo, approval, authReqId } = transaction
   const optional = {
     ...(bindingMessage === undefined ? {} : { bindingMessage }),
+    ...(returnTo === undefined ? {} : { returnTo }),
+    ...(approval === undefined ? {} : { approval }),
     ...(authReqId === undefined ? {} : { authReqId }),
   }
   return { id, owner, deliveryMode, expectations, ...optional, expiresAt }

@@ -1,42 +1,46 @@
 /** A web app where people sign in by approving on their phone. Everything that CIBA needs is in `createApp()`. */
 import { randomBytes } from 'node:crypto'
-import express, { type Express } from 'express'
+import express from 'express'
 import session from 'express-session'
-import { ciba, requireCiba } from '../../lib/index.ts'
-import { homePage } from './page.ts'
+import { type CibaOptions, ciba, requireCiba } from '../../lib/index.ts'
+import { assets } from '../support/assets.ts'
+import type { ExampleApp } from '../support/web-example.ts'
+import { accountPage, homePage } from './pages.ts'
 
-export interface LoginAppOptions {
-  issuerBaseURL: string
-  clientID: string
-  clientSecret: string
-  baseURL: string
-  deliveryMode: 'poll' | 'ping'
-  /** Where the stand-in for the phone is, for a link. */
-  devicePage: string
-}
-
-export function createApp(options: LoginAppOptions): { app: Express; close(): Promise<void> } {
-  const { devicePage, ...registration } = options
+/** @param options - issuerBaseURL, clientID, clientSecret and the like: what your OP told you. */
+export function createApp(options: CibaOptions): ExampleApp {
   const app = express()
+  app.use(assets(import.meta.url))
 
-  app.use(session({ secret: randomBytes(32).toString('hex'), resave: false, saveUninitialized: false }))
+  // In production: a secret of your own, a store that outlives the process, and cookie.secure.
+  app.use(
+    session({
+      secret: randomBytes(32).toString('hex'),
+      resave: false,
+      saveUninitialized: false,
+      cookie: { sameSite: 'lax' },
+    }),
+  )
 
-  // Mounts POST /ciba/start, /ciba/poll, /ciba/cancel, /ciba/notification and /ciba/logout, and adds req.ciba.
+  // Mounts the login page and all that it needs under /ciba, and adds req.ciba.
   const auth = ciba({
-    ...registration,
+    ...options,
     authorizationParams: { scope: 'openid', bindingMessage: 'auto' },
-    allowInsecureRequests: true, // the OP of this example speaks http; a real one speaks https
+    loginPage: {
+      title: 'Sign in by phone',
+      texts: { lead: 'alice and bob have accounts here. We ask your phone.' },
+    },
   })
   app.use(auth)
 
-  // Only for people who are signed in.
-  app.get('/account', requireCiba(), (req, res) => {
-    res.json(req.ciba.user)
+  // For everybody.
+  app.get('/', (req, res) => {
+    res.send(homePage(req.ciba.user))
   })
 
-  // For everybody. Its script, page.js, shows how a browser starts a login and waits for it.
-  app.get('/', (req, res) => {
-    res.type('html').send(homePage({ user: req.ciba.user, devicePage }))
+  // Only for people who are signed in; browsers of others go to the login page first, and come back.
+  app.get('/account', requireCiba(), (req, res) => {
+    res.send(accountPage(req.ciba.user))
   })
 
   return { app, close: () => auth.close() }

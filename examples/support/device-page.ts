@@ -4,19 +4,13 @@
  * for a password. Never knows how a decision reaches the client.
  */
 import express, { type Express, type Request } from 'express'
-import type { DeviceRequest } from './devices.ts'
-import { type Html, html, inlineFile, page } from './html.ts'
-
-/** What the page needs of the OP. */
-export interface Decisions {
-  readonly requests: ReadonlyMap<string, DeviceRequest>
-  approve(authReqId: string, approval: { acr?: string; authTime: number }): Promise<void>
-  deny(authReqId: string): Promise<void>
-}
+import type { TestProvider, TestRequest } from '../../lib/testing/index.ts'
+import { assets } from './assets.ts'
+import { type Html, html, page } from './html.ts'
 
 const NOTICES: ReadonlyMap<unknown, string> = new Map([
-  ['approved', 'Approved. The other screen signs in by itself.'],
-  ['denied', 'Denied. Nobody was signed in.'],
+  ['approved', 'Approved. The other screen goes on by itself.'],
+  ['denied', 'Denied. Nothing happens.'],
   ['gone', 'That request was decided elsewhere or has expired.'],
 ])
 
@@ -25,11 +19,11 @@ const NOTICES: ReadonlyMap<unknown, string> = new Map([
  * - `GET /device/requests` the pending requests, as JSON
  * - `POST /device/requests/:authReqId/approve` and `/deny` (no body needed); 303 back to the page
  */
-export function devicePage(op: Decisions): Express {
+export function devicePage(op: TestProvider): Express {
   const app = express()
   app.disable('x-powered-by')
+  app.use(assets(import.meta.url, '/device/assets'))
   app.use((req, res, next) => {
-    res.set({ 'Cache-Control': 'no-store', 'X-Frame-Options': 'DENY' })
     if (req.method === 'POST' && isCrossSite(req)) res.status(403).send('Cross-site request')
     else next()
   })
@@ -46,16 +40,14 @@ export function devicePage(op: Decisions): Express {
   app.post('/device/requests/:authReqId/approve', async (req, res) => {
     const request = op.requests.get(req.params.authReqId)
     if (!request) return res.redirect(303, '/device?done=gone')
-    const acr = request.acrValues?.[0]
-    const authTime = Math.floor(Date.now() / 1000)
-    await op.approve(request.authReqId, acr === undefined ? { authTime } : { authTime, acr })
+    await op.approve(request)
     return res.redirect(303, '/device?done=approved')
   })
 
   app.post('/device/requests/:authReqId/deny', async (req, res) => {
     const request = op.requests.get(req.params.authReqId)
     if (!request) return res.redirect(303, '/device?done=gone')
-    await op.deny(request.authReqId)
+    await op.deny(request)
     return res.redirect(303, '/device?done=denied')
   })
 
@@ -68,34 +60,37 @@ function isCrossSite(req: Request): boolean {
   return site !== undefined && site !== 'same-origin' && site !== 'none'
 }
 
-function render(requests: readonly DeviceRequest[], notice: string | undefined): string {
-  return page(
-    requests.length === 0 ? 'Your phone' : `(${requests.length}) Your phone`,
-    html`<main>
+function render(requests: readonly TestRequest[], notice: string | undefined): string {
+  return page({
+    title: requests.length === 0 ? 'Your phone' : `(${requests.length}) Your phone`,
+    script: 'device-page.js',
+    assets: '/device/assets',
+    body: html`<main>
 <h1>Your phone</h1>
 ${notice === undefined ? [] : html`<p class="card" role="status">${notice}</p>`}
 ${requests.length === 0 ? html`<p class="card quiet">Nothing to approve. Requests appear here by themselves.</p>` : []}
 ${requests.map(card)}
 <noscript><p class="quiet"><a href="/device">Look again</a></p></noscript>
-</main>
-<script>${inlineFile('device-page.js', import.meta.url)}</script>`,
-  )
+</main>`,
+  })
 }
 
-function card(request: DeviceRequest, index: number): Html {
-  const { authReqId, accountId, clientId, bindingMessage, scope, acrValues, expiresAt } = request
+function card(request: TestRequest, index: number): Html {
+  const { authReqId, accountId, clientID, bindingMessage, scope, acrValues, expiresAt } = request
+  const { authorizationDetails = [] } = request
   const action = `/device/requests/${encodeURIComponent(authReqId)}`
   const heading = `request-${index}`
   return html`<section class="card" aria-labelledby="${heading}" data-request="${authReqId}">
-<h2 id="${heading}">Sign in ${accountId}?</h2>
+<h2 id="${heading}">${accountId}, is this yours?</h2>
 ${
   bindingMessage === undefined
-    ? html`<p>Only approve if you asked for this yourself.</p>`
+    ? html`<p>Approve only what you expect.</p>`
     : html`<p class="binding">${bindingMessage}</p>
-<p><strong>Only approve if this matches the other screen.</strong></p>`
+<p><strong>Approve only what you expect, and only if this matches.</strong></p>`
 }
+${authorizationDetails.map(details)}
 <dl>
-<dt>App</dt><dd>${clientId}</dd>
+<dt>App</dt><dd>${clientID}</dd>
 <dt>Account</dt><dd>${accountId}</dd>
 ${scope === undefined ? [] : html`<dt>Asks for</dt><dd>${scope}</dd>`}
 ${acrValues === undefined ? [] : html`<dt>Level</dt><dd>${acrValues.join(' or ')}</dd>`}
@@ -106,6 +101,20 @@ ${acrValues === undefined ? [] : html`<dt>Level</dt><dd>${acrValues.join(' or ')
 <form method="post" action="${action}/approve"><button class="primary" aria-describedby="${heading}">Approve</button></form>
 </div>
 </section>`
+}
+
+/** What exactly shall be allowed (RFC 9396): whoever approves has to see all of it. */
+function details(detail: object): Html {
+  const { type, ...members } = detail as Record<string, unknown>
+  return html`<dl class="details">
+<dt>What</dt><dd>${String(type).replaceAll('_', ' ')}</dd>
+${Object.entries(members).map(([name, value]) => html`<dt>${name}</dt><dd>${show(value)}</dd>`)}
+</dl>`
+}
+
+function show(value: unknown): string {
+  if (Array.isArray(value)) return value.map(show).join(', ')
+  return typeof value === 'object' ? JSON.stringify(value) : String(value)
 }
 
 function timeOfDay(at: number): string {

@@ -1,5 +1,4 @@
-/** Safe HTML for the example pages: a template tag that escapes what it is given, and the style they share. */
-import { readFileSync } from 'node:fs'
+/** Safe HTML for the example pages: a template tag that escapes what it is given, and the frame around every page. */
 
 /** Markup that needs no escaping any more. */
 export class Html {
@@ -35,13 +34,17 @@ function render(value: HtmlValue): string {
   return String(value).replace(/[&<>"']/g, (character) => ENTITIES[character] ?? '')
 }
 
-/** A file beside `base` (an `import.meta.url`), as it is: for styles and scripts written by us. */
-export function inlineFile(name: string, base: string): Html {
-  return new Html(readFileSync(new URL(name, base), 'utf8'))
+export interface Page {
+  readonly title: string
+  readonly body: Html
+  /** The name of a script in the example's folder `public`. */
+  readonly script?: string
+  /** Where `assets()` is mounted. @default '/assets' */
+  readonly assets?: string
 }
 
-/** A whole page in the shared style, as wide as a phone. */
-export function page(title: string, body: Html): string {
+/** A whole page in the style that the examples share. */
+export function page({ title, body, script, assets = '/assets' }: Page): string {
   return html`<!doctype html>
 <html lang="en">
 <head>
@@ -49,12 +52,21 @@ export function page(title: string, body: Html): string {
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <link rel="icon" href="data:,">
+<link rel="stylesheet" href="${assets}/style.css">
 <title>${title}</title>
-<style>${inlineFile('style.css', import.meta.url)}</style>
+${script === undefined ? [] : html`<script type="module" src="${assets}/${script}"></script>`}
 </head>
 <body>
 ${body}
 </body>
 </html>
 `.text
+}
+
+/** What stands above the pages of somebody who is signed in. */
+export function signedInBar(where: string, who: string): Html {
+  return html`<header class="bar">
+<p><strong>${where}</strong><br><span class="quiet">Signed in as ${who}</span></p>
+<form method="post" action="/ciba/logout"><button class="small">Sign out</button></form>
+</header>`
 }

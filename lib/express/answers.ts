@@ -30,16 +30,27 @@ export function takesOnly(methods: readonly string[], req: Request, res: Respons
  * Answers what went wrong: errors that the caller can do something about as JSON, all others by `next(error)`.
  */
 export function sendError(res: Response, error: unknown, next: NextFunction): void {
-  const known = error instanceof CibaError ? error : fromApp(error)
-  if (!known?.expose || res.headersSent) {
+  const known = answerTo(error)
+  if (!known || res.headersSent) {
     next(asError(error))
     return
   }
-  const retryAfter = known.retryAfter ?? (known.status === 503 ? soon : undefined)
+  const retryAfter = retryAfterOf(known)
   if (retryAfter !== undefined) res.set('Retry-After', String(retryAfter))
   // What is left of the body is not worth reading.
   if (known.status === 413) res.set('Connection', 'close')
   sendJson(res, known.status, { error: known.error, error_description: known.message })
+}
+
+/** What may be said about an error to whoever asked; `undefined`: nothing, it is a fault. */
+export function answerTo(error: unknown): Answerable | undefined {
+  const known = error instanceof CibaError ? error : fromApp(error)
+  return known?.expose ? known : undefined
+}
+
+/** Seconds after which trying again makes sense, for the header. */
+export function retryAfterOf({ status, retryAfter }: Answerable): number | undefined {
+  return retryAfter ?? (status === 503 ? soon : undefined)
 }
 
 /** For `next()`: Express takes nothing, and some texts, for "go on". */
@@ -48,7 +59,8 @@ export function asError(error: unknown): Error {
   return new Error('something that is no Error was thrown', { cause: error })
 }
 
-type Answerable = Pick<CibaError, 'status' | 'expose' | 'error' | 'message'> & {
+/** What an answer needs of an error. */
+export type Answerable = Pick<CibaError, 'status' | 'expose' | 'error' | 'message'> & {
   readonly retryAfter?: number
 }
 

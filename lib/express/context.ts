@@ -3,44 +3,26 @@
  */
 
 import type { Request, Response } from 'express'
-import type { CibaClient } from '../client.ts'
-import { CibaError } from '../errors.ts'
-import type { IdTokenClaims, TokenSet } from '../grant.ts'
+import type { IdTokenClaims, JsonValue, TokenSet } from '../grant.ts'
 import type { AuthenticationRequest } from '../protocol/authentication-request.ts'
 import type { UserInfo } from '../protocol/resource.ts'
-import { isOpen, type Transaction } from '../transaction.ts'
-import type { CountStart } from './limiter.ts'
-import { type LoginParts, pollForLogin } from './login.ts'
-import { becomeOwner, loginOf, ownerOf, ownerToBe } from './session.ts'
+import { type EndedStatus, type PendingStatus, pendingStatus, unknownTransaction } from '../status.ts'
+import { type Approval, type ApprovalRequest, requestApproval, useApproval } from './approval.ts'
+import { pollForLogin } from './login.ts'
+import { loginOf, ownerOf } from './session.ts'
+import { type ContextParts, startTransaction } from './start.ts'
 import { freshGrant, logout } from './tokens.ts'
-
-/** A transaction that waits for the person. */
-export interface PendingStatus {
-  /** The handle: worthless without the session that started it. */
-  readonly transaction: string
-  readonly status: 'pending'
-  /** Seconds until the OP gives up. */
-  readonly expiresIn: number
-  /** Seconds between polls that do not wait. */
-  readonly interval: number
-}
-
-/** A transaction that has just been started. */
-export interface StartedTransaction extends PendingStatus {
-  /** What the person should see on both devices, if there is a binding message. */
-  readonly bindingMessage?: string
-}
 
 /** How a transaction stands. */
 export type TransactionStatus =
   | PendingStatus
-  | { readonly transaction: string; readonly status: 'complete' }
   | {
       readonly transaction: string
-      readonly status: 'denied' | 'expired' | 'failed' | 'cancelled'
-      /** The OP's error code, or `cancelled`, `invalid_token_response`, `login_refused`, `outcome_unknown`. */
-      readonly error: string
+      readonly status: 'complete'
+      /** Where the start asked to go: a path of this app. */
+      readonly returnTo?: string
     }
+  | EndedStatus
 
 /** What is left to do after a logout. */
 export interface LogoutResult {
@@ -48,13 +30,17 @@ export interface LogoutResult {
   readonly endSessionURL?: string
 }
 
-/** What {@link RequestContext} needs. */
-export interface ContextParts extends LoginParts {
-  readonly client: CibaClient
-  readonly countStart: CountStart
-  readonly longPollTimeoutMs: number
-  /** Where the OP sends browsers back to after a logout there; absent: they are not sent there. */
-  readonly atTheOp?: { readonly postLogoutRedirect: string | undefined }
+const allParts = new WeakMap<RequestContext, ContextParts>()
+const approvals = new WeakMap<RequestContext, Approval>()
+
+/** For the guards, which see no more of a request than its context. */
+export function partsOf(context: RequestContext): ContextParts {
+  return allParts.get(context) as ContextParts
+}
+
+/** The guard has let this request pass for an approval. */
+export function setApproval(context: RequestContext, approval: Approval): void {
+  approvals.set(context, approval)
 }
 
 /** `req.ciba`. */
@@ -67,6 +53,7 @@ export class RequestContext {
     this.#parts = parts
     this.#req = req
     this.#res = res
+    allParts.set(this, parts)
   }
 
   /** Whether somebody is signed in. */
@@ -89,13 +76,13 @@ export class RequestContext {
    *
    * Rejects with a {@link CibaError}: a `RequestRefusedError` carries the OP's code, `unknown_user_id` included.
    */
-  async start(request: AuthenticationRequest): Promise<StartedTransaction> {
-    return startTransaction(this.#parts, this.#req, request, false)
+  async start(request: AuthenticationRequest): Promise<PendingStatus> {
+    return startTransaction(this.#parts, this.#req, request, {})
   }
 
   /**
    * How a transaction of this session stands, after waiting up to `wait` seconds (at most `longPollTimeout`) for it
-   * to change. When it is complete the session is signed in, under a new id.
+   * to change. When a login is complete the session is signed in, under a new id; an approval changes nothing.
    *
    * Rejects with 404 `ERR_CIBA_UNKNOWN_TRANSACTION` when it does not exist for this session.
    */
@@ -103,7 +90,7 @@ export class RequestContext {
     const waitMs = wait > 0 ? Math.min(wait * 1000, this.#parts.longPollTimeoutMs) : 0
     const standing = await pollForLogin(this.#parts, this.#req, this.#res, transaction, waitMs)
     if (!standing) throw unknownTransaction()
-    if (standing.status === 'pending') return pending(standing.transaction)
+    if (standing.status === 'pending') return pendingStatus(standing.transaction)
     return { transaction, ...standing }
   }
 
@@ -115,6 +102,31 @@ export class RequestContext {
   }
 
   /**
+   * Asks a person to approve one action, once; who is signed in does not change. Asks the signed-in person, unless
+   * `anotherPerson` is set. Rejects as {@link start}, with 401 `ERR_CIBA_UNAUTHENTICATED` when nobody is signed in, and with a
+   * `TypeError` for an `action` that is no JSON value.
+   */
+  async requestApproval(request: ApprovalRequest): Promise<PendingStatus> {
+    return requestApproval(this.#parts, this.#req, request)
+  }
+
+  /**
+   * What the approval of `action` brought: a single time, in the session that asked, for that action and the same signed-in
+   * person. Call it right before the action. A process that dies in between has used it up.
+   *
+   * Rejects with a {@link CibaError}: 404 `ERR_CIBA_UNKNOWN_TRANSACTION`; 403 `ERR_CIBA_WRONG_ACTION`, and it stays usable for
+   * the right one; 409 `ERR_CIBA_APPROVAL_PENDING`; 403 `ERR_CIBA_APPROVAL_REFUSED`; 409 `ERR_CIBA_APPROVAL_USED`.
+   */
+  async useApproval(transaction: string, action: JsonValue): Promise<Approval> {
+    return useApproval(this.#parts, this.#req, transaction, action)
+  }
+
+  /** What the approval brought that {@link requireApproval} let this request pass for. */
+  get approval(): Approval | undefined {
+    return approvals.get(this)
+  }
+
+  /**
    * The access token of whoever is signed in; refreshed when it lasts for less than a minute, once for all concurrent
    * callers. What goes wrong with that does not matter as long as the old one is valid.
    *
@@ -122,7 +134,7 @@ export class RequestContext {
    * when the person has to sign in again, 503 `ERR_CIBA_OP_UNREACHABLE` or 502 `ERR_CIBA_OP_FAILED`.
    */
   async getAccessToken(): Promise<string> {
-    return (await freshGrant(this.#parts.client, this.#req)).tokens.accessToken
+    return (await freshGrant(this.#parts.core, this.#req)).tokens.accessToken
   }
 
   /**
@@ -133,8 +145,8 @@ export class RequestContext {
    * Rejects as {@link getAccessToken} and `fetch` do, and with a `TypeError` for anything but an https URL.
    */
   async fetch(url: string | URL, init?: RequestInit): Promise<globalThis.Response> {
-    const { client } = this.#parts
-    return client.tokens.fetch(await freshGrant(client, this.#req, init?.signal), url, init)
+    const { core } = this.#parts
+    return core.tokens.fetch(await freshGrant(core, this.#req, init?.signal), url, init)
   }
 
   /**
@@ -144,8 +156,8 @@ export class RequestContext {
    * Rejects as {@link getAccessToken} does.
    */
   async fetchUserInfo(): Promise<UserInfo> {
-    const { client } = this.#parts
-    return client.tokens.userInfo(await freshGrant(client, this.#req))
+    const { core } = this.#parts
+    return core.tokens.userInfo(await freshGrant(core, this.#req))
   }
 
   /**
@@ -154,34 +166,8 @@ export class RequestContext {
    * sent to `endSessionURL`.
    */
   async logout(): Promise<LogoutResult> {
-    const { client, atTheOp } = this.#parts
-    const endSessionURL = await logout(client, this.#req, atTheOp)
+    const { core, atTheOp } = this.#parts
+    const endSessionURL = await logout(core, this.#req, atTheOp)
     return endSessionURL === undefined ? {} : { endSessionURL }
   }
-}
-
-/** Starts for `req.ciba.start()` and for the route, where `hideUnknownUser` is for browsers that nobody knows [ERR-5]. */
-export async function startTransaction(
-  { client, countStart }: ContextParts,
-  req: Request,
-  request: AuthenticationRequest,
-  hideUnknownUser: boolean,
-): Promise<StartedTransaction> {
-  const checked = client.check(request)
-  const owner = ownerToBe(req)
-  await countStart(checked.hint, owner)
-  await becomeOwner(req, owner)
-  const transaction = await client.flow.start(checked, { owner, hideUnknownUser })
-  const { bindingMessage } = transaction
-  return { ...pending(transaction), ...(bindingMessage === undefined ? {} : { bindingMessage }) }
-}
-
-function pending(transaction: Transaction): PendingStatus {
-  const interval = isOpen(transaction) ? transaction.interval : 1
-  const expiresIn = Math.max(0, Math.ceil((transaction.expiresAt - Date.now()) / 1000))
-  return { transaction: transaction.id, status: 'pending', expiresIn, interval }
-}
-
-function unknownTransaction(): CibaError {
-  return new CibaError('ERR_CIBA_UNKNOWN_TRANSACTION', 'there is no such transaction')
 }

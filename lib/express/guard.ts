@@ -8,6 +8,7 @@ import type { IdTokenClaims, JsonValue } from '../grant.ts'
 import { checkOption, func, object, refuseUnknownOptions } from '../option-checks.ts'
 import { asError, sendError, sendJson } from './answers.ts'
 import type { RequestContext } from './context.ts'
+import { linkToLoginPage } from './login-page-place.ts'
 import { hasSession, noSession } from './session.ts'
 
 /** What a route asks of whoever is signed in; the names follow express-openid-connect. */
@@ -29,7 +30,8 @@ type Primitive = string | number | boolean
 /**
  * Lets a request pass if somebody is signed in, and meets the requirements. Must come after `app.use(ciba(…))`.
  *
- * Answers as JSON: 401 `unauthenticated`; 401 `insufficient_user_authentication` with the challenge of RFC 9470 §3 where
+ * Sends a browser that somebody sits at, and is not signed in, to the login page and back. Otherwise answers as JSON: 401
+ * `unauthenticated`; 401 `insufficient_user_authentication` with the challenge of RFC 9470 §3 where
  * another approval with these `acrValues` and `maxAge` would help; 403 `forbidden` where a claim is missing.
  *
  * @throws TypeError with `code: 'ERR_CIBA_INVALID_OPTION'` for wrong requirements.
@@ -45,8 +47,7 @@ export function requireCiba(requirements: CibaRequirements = {}): RequestHandler
     const { user } = ciba
     // Whoever is signed in must not be told to sign in, only because the session store is away.
     if (user === undefined && !hasSession(req)) next(noSession())
-    else if (user === undefined)
-      sendError(res, new CibaError('ERR_CIBA_UNAUTHENTICATED', 'sign in first'), next)
+    else if (user === undefined) askToSignIn(req, res, next)
     else if (!isStrongEnough(user, requirements)) challenge(res, requirements)
     else if (await isAllowed(req, user, requirements)) next()
     else sendError(res, new CibaError('ERR_CIBA_FORBIDDEN', 'you are not allowed to do this'), next)
@@ -54,6 +55,20 @@ export function requireCiba(requirements: CibaRequirements = {}): RequestHandler
   return function cibaGuard(req, res, next): void {
     guard(req, res, next).catch((error: unknown) => next(asError(error)))
   }
+}
+
+/** A browser that somebody sits at goes to the login page, and comes back here afterwards. */
+function askToSignIn(req: Request, res: Response, next: NextFunction): void {
+  const link = isNavigation(req) ? linkToLoginPage(req) : undefined
+  res.vary('Sec-Fetch-Mode').vary('Accept')
+  if (link === undefined) sendError(res, new CibaError('ERR_CIBA_UNAUTHENTICATED', 'sign in first'), next)
+  else res.set('Cache-Control', 'no-store').redirect(302, link)
+}
+
+function isNavigation(req: Request): boolean {
+  if (req.method !== 'GET' && req.method !== 'HEAD') return false
+  const mode = req.get('sec-fetch-mode')
+  return mode === undefined ? req.accepts(['json', 'html']) === 'html' : mode === 'navigate'
 }
 
 function isStrongEnough({ acr, auth_time }: IdTokenClaims, { acrValues, maxAge }: CibaRequirements): boolean {

@@ -5,32 +5,46 @@
 
 import createDebug from 'debug'
 import type { Request, Response } from 'express'
-import type { CibaClient } from '../client.ts'
+import type { Core } from '../core.ts'
 import type { Claim } from '../delivery.ts'
 import { CibaError } from '../errors.ts'
+import { publish } from '../events.ts'
 import type { Flow } from '../flow.ts'
-import type { Transaction } from '../transaction.ts'
+import { isArriving, shortId, type Transaction } from '../transaction.ts'
 import { clientErrorStatus } from './answers.ts'
 import type { AuthenticationResult, ResolvedOptions } from './options.ts'
-import { freezeSession, type Login, loginOf, type Move, moveLogin, ownerOf } from './session.ts'
+import {
+  arrivalOf,
+  endSession,
+  freezeSession,
+  type Login,
+  loginOf,
+  type Move,
+  moveLogin,
+  ownerOf,
+} from './session.ts'
 
 const debug = createDebug('express-ciba:login')
 
 /** How a transaction stands, as far as the session that started it may know. */
 export type Standing =
   | { readonly status: 'pending'; readonly transaction: Transaction }
-  | { readonly status: 'complete' }
+  | { readonly status: 'complete'; readonly returnTo?: string }
   | { readonly status: 'denied' | 'expired' | 'failed' | 'cancelled'; readonly error: string }
 
 /** What {@link pollForLogin} needs. */
 export interface LoginParts {
-  readonly client: Pick<CibaClient, 'keySealer' | 'keeper'>
+  readonly core: Pick<Core, 'dpopKeys' | 'keeper'>
   readonly flow: Flow
   readonly afterAuthentication: ResolvedOptions['afterAuthentication']
 }
 
 /** How often another answer's delivery is waited for, before the browser has to come again. */
 const deliveriesToWaitFor = 3
+/** How long a look waits for one, and who has waited already waits on. */
+const deliveryPatienceMs = 2_000
+/** How long a request is kept waiting for {@link confirmLogin}. */
+const confirmPatienceMs = 1_000
 
 /**
  * How the transaction stands, after waiting up to `waitMs`; `undefined` if it does not exist for this session.
@@ -49,39 +63,53 @@ export async function pollForLogin(
   const { flow } = parts
   const owner = ownerOf(req)
   if (owner === undefined) return undefined
+  const since = Date.now()
   const gone = new AbortController()
   if (res.closed) gone.abort()
   const onClose = () => gone.abort()
   res.once('close', onClose)
+  const late = new AbortController()
+  let timer: NodeJS.Timeout | undefined
   try {
     let transaction = await flow.wait(id, { owner, timeoutMs: waitMs, signal: gone.signal })
     for (let round = 0; transaction?.state === 'complete' && round < deliveriesToWaitFor; round++) {
+      if (transaction.approval) break
       if (transaction.delivery !== 'undelivered' || loginOf(req)?.transaction === id) break
+      if (isArriving(transaction, since)) break
       // Nobody is there to receive it: whoever comes back gets it.
       if (gone.signal.aborted) return { status: 'pending', transaction }
       const claim = await flow.claim(transaction)
-      if (claim) return await deliver(parts, req, res, id, claim, waitMs > 0)
-      transaction = await flow.untilSettled(id, gone.signal)
+      if (claim) return await deliver(parts, req, res, transaction, claim, waitMs > 0 || round > 0)
+      const patienceMs = Math.max(since + waitMs - Date.now(), deliveryPatienceMs)
+      timer ??= setTimeout(() => late.abort(), patienceMs)
+      transaction = await flow.untilSettled(id, since, AbortSignal.any([gone.signal, late.signal]))
     }
-    return transaction && standing(req, transaction)
+    if (transaction) return standing(req, transaction, since)
+    // Its record is gone, or it was started by who was signed in here before.
+    const login = loginOf(req)
+    return login && login.transaction === id ? { status: 'complete' } : undefined
   } finally {
+    clearTimeout(timer)
     res.off('close', onClose)
   }
 }
 
-function standing(req: Request, transaction: Transaction): Standing {
+function standing(req: Request, transaction: Transaction, since: number): Standing {
   switch (transaction.state) {
     case 'pending':
     case 'ready':
       return { status: 'pending', transaction }
     case 'complete':
+      if (transaction.approval) return { status: 'complete' }
       if (transaction.delivery === 'refused') return loginRefused
-      if (loginOf(req)?.transaction === transaction.id) return { status: 'complete' }
-      // Somebody else keeps the claim longer than anyone should wait.
-      if (transaction.delivery === 'undelivered') return { status: 'pending', transaction }
-      // Another answer brought the new session to this browser; this one must not bring the old one back.
+      if (loginOf(req)?.transaction === transaction.id) return complete(transaction)
+      // Another answer brings the new session to this browser; this one must not bring the old one back.
       freezeSession(req)
-      return { status: 'complete' }
+      // Somebody else keeps the claim longer than anyone should wait, or an answer has left that may be lost.
+      if (transaction.delivery === 'undelivered' && !isArriving(transaction, since)) {
+        return { status: 'pending', transaction }
+      }
+      return complete(transaction)
     case 'denied':
     case 'expired':
     case 'failed':
@@ -90,29 +118,33 @@ function standing(req: Request, transaction: Transaction): Standing {
   }
 }
 
+function complete({ returnTo }: Transaction): Standing {
+  return { status: 'complete', ...(returnTo !== undefined && { returnTo }) }
+}
+
 const loginRefused: Standing = { status: 'failed', error: 'login_refused' }
 
 async function deliver(
-  { client, afterAuthentication }: LoginParts,
+  { core, afterAuthentication }: LoginParts,
   req: Request,
   res: Response,
-  id: string,
+  transaction: Transaction,
   claim: Claim,
   hasWaited: boolean,
 ): Promise<Standing | undefined> {
+  const { id } = transaction
   const { claims: user, tokens, dpopKey, authorizationTypes, grantedAt = Date.now() } = claim.grant
   const result: AuthenticationResult = { transaction: id, user, tokens }
-  const sealed = dpopKey && { dpopKey: await client.keySealer.seal(JSON.stringify(dpopKey)) }
+  const sealed = dpopKey && { dpopKey: await core.dpopKeys.seal(dpopKey) }
   const login: Login = {
     ...result,
     at: grantedAt,
     ...sealed,
     ...(authorizationTypes && { authorizationTypes }),
   }
-  const before = loginOf(req)
   let move: Move | undefined
   try {
-    move = await moveLogin(req, login, hasWaited, async () => {
+    move = await moveLogin(req, login, claim.name, hasWaited, async () => {
       await afterAuthentication?.(req, result)
       if (await claim.renew()) return
       throw new CibaError('ERR_CIBA_STORE_FAILED', 'signing in took too long, another answer has taken over')
@@ -122,6 +154,8 @@ async function deliver(
     await claim.settle(isRefusal ? 'refused' : 'released')
     if (!isRefusal) throw error
     debug('login refused by afterAuthentication')
+    if (claim.lost !== undefined) await endSession(req, claim.lost)
+    announce(login, 'refused')
     return loginRefused
   }
   if (move === undefined) {
@@ -129,16 +163,28 @@ async function deliver(
     await claim.settle('released')
     return undefined
   }
-  settleWithAnswer(res, claim, move, () => {
-    // A refresh of the login before must not bring its session back.
-    if (before) client.keeper.end(before.transaction).catch(() => {})
-  })
-  return { status: 'complete' }
+  settleWithAnswer(req, res, claim, move, () => announce(login, 'signedIn'))
+  return complete(transaction)
 }
 
-/** The tokens leave the record, and the old session ends, when the answer has left this process. */
-function settleWithAnswer(res: Response, claim: Claim, move: Move, endLoginBefore: () => void): void {
-  const settle = (...parting: Promise<void>[]) => {
+function announce({ transaction, user, at }: Login, event: 'signedIn' | 'refused'): void {
+  const { sub: subject, acr, amr } = user
+  publish('express-ciba:login', () => ({
+    transaction: shortId(transaction),
+    event,
+    subject,
+    ...(acr !== undefined && { acr }),
+    ...(amr !== undefined && { amr }),
+    durationMs: Date.now() - at,
+  }))
+}
+
+/**
+ * The answer carries the new session, and may get lost: the old one ends, and the tokens leave the record, when the browser
+ * shows up with the new one; see {@link confirmLogin}.
+ */
+function settleWithAnswer(req: Request, res: Response, claim: Claim, move: Move, onSent: () => void): void {
+  const settle = (...parting: Promise<unknown>[]) => {
     Promise.all(parting).catch((fault: Error) => debug('after the answer: %s', fault.message))
   }
   if (res.closed) {
@@ -146,11 +192,43 @@ function settleWithAnswer(res: Response, claim: Claim, move: Move, endLoginBefor
     return
   }
   res.once('close', () => {
-    if (res.writableFinished) {
-      endLoginBefore()
-      settle(claim.settle('delivered'), move.leaveOld())
-    }
-    // The browser may have got the new cookie or not: it must find its login with either.
-    else settle(claim.settle('released'))
+    const isBroken = !res.writableFinished
+    const { lost } = claim
+    settle(claim.sent(move.to, isBroken), ...(lost === undefined ? [] : [endSession(req, lost)]))
+    if (lost === undefined) onSent()
   })
+}
+
+/** Whether this request may be the first one of a new session. */
+export function isUnconfirmed({ flow }: Pick<LoginParts, 'flow'>, req: Request): boolean {
+  const login = loginOf(req)
+  const arrival = arrivalOf(req)
+  return login !== undefined && arrival !== undefined && flow.isUnconfirmed(login.transaction, arrival)
+}
+
+/**
+ * The browser has shown up with its new session: ends what the login has left behind, the session before [SEC-7] and the
+ * tokens in the record. When the stores fail, or take their time, the request goes on, and the next one tries again.
+ */
+export async function confirmLogin(
+  { core, flow }: Pick<LoginParts, 'core' | 'flow'>,
+  req: Request,
+): Promise<void> {
+  const login = loginOf(req)
+  const arrival = arrivalOf(req)
+  if (!login || !arrival) return
+  const confirm = async () => {
+    // This first: without it nobody can ask for the login again, whatever the record says.
+    await endSession(req, arrival.from, ({ transaction }) => {
+      // A refresh of the login before must not bring its session back.
+      core.keeper.end(transaction).catch(() => {})
+    })
+    await flow.confirm(login.transaction, arrival)
+  }
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, confirmPatienceMs)
+  })
+  const confirmed = confirm().catch((fault: Error) => debug('not confirmed: %s', fault.message))
+  await Promise.race([confirmed, late]).finally(() => clearTimeout(timer))
 }

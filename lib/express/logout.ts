@@ -5,9 +5,11 @@
 
 import createDebug from 'debug'
 import type { NextFunction, Request, RequestHandler, Response } from 'express'
-import type { CibaClient } from '../client.ts'
+import type { Core } from '../core.ts'
 import { CibaError } from '../errors.ts'
+import { publish } from '../events.ts'
 import { InvalidLogoutToken } from '../protocol/logout.ts'
+import { shortId } from '../transaction.ts'
 import { sendEmpty, sendError, sendJson, takesOnly } from './answers.ts'
 import { readBody } from './body.ts'
 import { freezeSession, type Login, loginOf, signOut } from './session.ts'
@@ -24,7 +26,7 @@ export async function logoutHandler(req: Request, res: Response, postLogoutRedir
 }
 
 /** Takes the OP's logout tokens. Needs no session. */
-export function backchannelLogoutHandler({ tokens, logoutMarks }: CibaClient): RequestHandler {
+export function backchannelLogoutHandler({ tokens, logoutMarks }: Core): RequestHandler {
   return async function cibaBackchannelLogout(
     req: Request,
     res: Response,
@@ -49,13 +51,20 @@ export function backchannelLogoutHandler({ tokens, logoutMarks }: CibaClient): R
 }
 
 /** Signs the session of a request out if the OP has ended its login. Rejects when the stores fail. */
-export async function endIfLoggedOut({ logoutMarks, keeper }: CibaClient, req: Request): Promise<void> {
+export async function endIfLoggedOut({ logoutMarks, keeper }: Core, req: Request): Promise<void> {
   const login = loginOf(req)
   if (!login || !(await logoutMarks.has(markedLogin(login)))) return
   debug('signed out by the OP')
+  const { transaction, user } = login
   // A refresh under way goes on without us, but must not bring the session back.
   keeper.end(login.transaction).catch(() => {})
   await signOut(req)
+  publish('express-ciba:login', () => ({
+    transaction: shortId(transaction),
+    event: 'signedOut',
+    by: 'op',
+    subject: user.sub,
+  }))
 }
 
 function markedLogin({ user: { iss, sub, sid }, at }: Login) {

@@ -5,30 +5,47 @@
 
 import type { NextFunction, Request, RequestHandler, Response } from 'express'
 import { CibaError } from '../errors.ts'
-import type { Flow, Notified } from '../flow.ts'
+import type { Notifications, Notified } from '../notifications.ts'
 import type { DeliveryMode } from '../transaction.ts'
 import { sendEmpty, sendError, sendJson, takesOnly } from './answers.ts'
 import { largestPushBytes, readBody } from './body.ts'
 import { freezeSession } from './session.ts'
 
 /** Checks in the order of PING-15, except that a token is verified before anything is read [SEC-13]. */
-export function notificationHandler(flow: Flow, deliveryMode: DeliveryMode): RequestHandler {
+export function notificationHandler(
+  notifications: Notifications,
+  deliveryMode: DeliveryMode,
+): RequestHandler {
   const isPush = deliveryMode === 'push'
   return async function cibaNotification(req: Request, res: Response, next: NextFunction): Promise<void> {
     // express-session may have run already: it must add no cookie to this answer.
     freezeSession(req)
     if (!takesOnly(['POST'], req, res)) return
     try {
-      const id = tokenOf(req, flow)
+      const id = tokenOf(req, notifications)
       if (id === undefined) {
         refuse(res)
         return
       }
-      const body = await readBody(req, ['json'], isPush ? largestPushBytes : undefined)
-      answer(res, await flow.notify(id, body), isPush)
+      const body = await readNotification(req, id, notifications, isPush)
+      answer(res, await notifications.take(id, body), isPush)
     } catch (error) {
       sendError(res, error, next)
     }
+  }
+}
+
+async function readNotification(
+  req: Request,
+  id: string,
+  notifications: Notifications,
+  isPush: boolean,
+): Promise<unknown> {
+  try {
+    return await readBody(req, ['json'], isPush ? largestPushBytes : undefined)
+  } catch (error) {
+    notifications.refuse(id)
+    throw error
   }
 }
 
@@ -52,9 +69,11 @@ function answer(res: Response, notified: Notified, isPush: boolean): void {
 }
 
 /** Several `Authorization` headers are as good as none [PING-2]; Node shows only the first in `headers`. */
-function tokenOf(req: Request, flow: Flow): string | undefined {
+function tokenOf(req: Request, notifications: Notifications): string | undefined {
   const several = (req.headersDistinct['authorization']?.length ?? 0) > 1
-  return several ? undefined : flow.verifyNotification(req.headers.authorization)
+  if (!several) return notifications.verify(req.headers.authorization)
+  notifications.refuse(undefined)
+  return undefined
 }
 
 /** One answer for every kind of bad token [PING-4]. */

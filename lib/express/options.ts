@@ -3,7 +3,9 @@
  */
 
 import type { Request } from 'express'
+import { type CibaClient, coreOf } from '../client.ts'
 import { type CibaClientOptions, clientOptionNames } from '../client-options.ts'
+import type { Core } from '../core.ts'
 import { invalidOption } from '../errors.ts'
 import type { IdTokenClaims, TokenSet } from '../grant.ts'
 import {
@@ -18,6 +20,12 @@ import {
 } from '../option-checks.ts'
 import { type ResolvedClientOptions, resolveClientOptions } from '../options.ts'
 import type { AuthenticationRequest } from '../protocol/authentication-request.ts'
+import {
+  type LoginPageOptions,
+  type ResolvedLoginPage,
+  refuseUselessPage,
+  resolveLoginPage,
+} from './login-page-options.ts'
 
 /** Where the routes are, relative to where the middleware is mounted; `false` switches one off. */
 export interface CibaRoutes {
@@ -31,6 +39,10 @@ export interface CibaRoutes {
   readonly notification?: string | false | undefined
   /** @default '/ciba/logout' */
   readonly logout?: string | false | undefined
+  /** The login page. @default '/ciba/login' */
+  readonly login?: string | false | undefined
+  /** The script for browsers, also to be had as `express-ciba/browser`. @default '/ciba/client.js' */
+  readonly clientScript?: string | false | undefined
   /** Publishes our public keys (RFC 7517); register it as `jwks_uri`. @default false */
   readonly jwks?: string | false | undefined
   /**
@@ -65,6 +77,11 @@ export interface AuthenticationResult {
 
 /** The options of `ciba()`. Options beat environment variables. */
 export interface CibaOptions extends CibaClientOptions {
+  /**
+   * A client of `createCibaClient()`, instead of the options that concern the OP and the store: its transactions and those of
+   * browsers share the notification route. Closing it is up to who made it.
+   */
+  readonly client?: CibaClient | undefined
   /** Paths of the routes. */
   readonly routes?: CibaRoutes | undefined
   /**
@@ -114,11 +131,15 @@ export interface CibaOptions extends CibaClientOptions {
    * @default '/'
    */
   readonly postLogoutRedirect?: string | undefined
+  /** How the login page looks and speaks; `false` switches it off. @default {} */
+  readonly loginPage?: LoginPageOptions | false | undefined
 }
 
 /** Checked options with every default in place. */
 export interface ResolvedOptions {
   readonly client: ResolvedClientOptions
+  /** What the `client` option is made of. */
+  readonly core?: Core
   readonly routes: Readonly<Record<keyof CibaRoutes, string | false>>
   readonly startParams: NonNullable<CibaOptions['startParams']>
   readonly startLimiters: StartLimiters | false
@@ -127,6 +148,7 @@ export interface ResolvedOptions {
   readonly afterAuthentication: CibaOptions['afterAuthentication']
   readonly idpLogout: boolean
   readonly postLogoutRedirect: string
+  readonly loginPage: ResolvedLoginPage | false
 }
 
 const defaultRoutes = {
@@ -135,6 +157,8 @@ const defaultRoutes = {
   cancel: '/ciba/cancel',
   notification: '/ciba/notification',
   logout: '/ciba/logout',
+  login: '/ciba/login',
+  clientScript: '/ciba/client.js',
   jwks: false,
   backchannelLogout: false,
 } as const satisfies Record<keyof CibaRoutes, string | false>
@@ -142,6 +166,7 @@ const defaultRoutes = {
 const optionNames: readonly string[] = [
   ...clientOptionNames,
   ...Object.keys({
+    client: true,
     routes: true,
     startParams: true,
     startLimiter: true,
@@ -150,6 +175,7 @@ const optionNames: readonly string[] = [
     afterAuthentication: true,
     idpLogout: true,
     postLogoutRedirect: true,
+    loginPage: true,
   } satisfies Record<Exclude<keyof CibaOptions, keyof CibaClientOptions>, true>),
 ]
 
@@ -161,7 +187,8 @@ const optionNames: readonly string[] = [
 export function resolveOptions(options: CibaOptions, env: NodeJS.ProcessEnv): ResolvedOptions {
   if (object(options) === undefined) throw invalidOption('options', 'must be an object')
   refuseUnknownOptions(options, optionNames)
-  const client = resolveClientOptions(options, env)
+  const core = resolveClient(options)
+  const client = core?.options ?? resolveClientOptions(options, env)
   const startParams = checkOption<ResolvedOptions['startParams']>(
     'startParams',
     options.startParams,
@@ -190,6 +217,7 @@ export function resolveOptions(options: CibaOptions, env: NodeJS.ProcessEnv): Re
     ) ?? '/'
   return Object.freeze({
     client,
+    ...(core && { core }),
     routes: resolveRoutes(options.routes),
     startParams: startParams ?? startParamsOfBody,
     startLimiters: resolveLimiters(options.startLimiter),
@@ -203,7 +231,16 @@ export function resolveOptions(options: CibaOptions, env: NodeJS.ProcessEnv): Re
     ),
     idpLogout,
     postLogoutRedirect,
+    loginPage: resolveLoginPage(options.loginPage),
   })
+}
+
+function resolveClient(options: CibaOptions): Core | undefined {
+  const mustBe = 'a client of createCibaClient()'
+  const core = checkOption('client', options.client, (value) => coreOf(object(value) ?? {}), mustBe)
+  const twice = core && clientOptionNames.find((name) => options[name] !== undefined)
+  if (twice) throw invalidOption(twice, 'belongs to createCibaClient() where there is a "client" option')
+  return core
 }
 
 function resolveRoutes(value: unknown): ResolvedOptions['routes'] {
@@ -218,6 +255,8 @@ function resolveRoutes(value: unknown): ResolvedOptions['routes'] {
   const alike = paths.map((path) => path.toLowerCase())
   const twice = paths.find((_, index) => alike.indexOf(alike[index] as string) !== index)
   if (twice !== undefined) throw invalidOption('routes', `must all differ, but "${twice}" is there twice`)
+  const isUseless = routes.start === false || routes.poll === false
+  if (isUseless && typeof (given as CibaRoutes).login === 'string') refuseUselessPage()
   return Object.freeze(routes)
 }
 

@@ -7,14 +7,23 @@ import type { NextFunction, Request, RequestHandler, Response } from 'express'
 import { CibaError } from '../errors.ts'
 import { sendEmpty, sendError, sendJson } from './answers.ts'
 import { readBody } from './body.ts'
-import { type ContextParts, RequestContext, startTransaction } from './context.ts'
+import { RequestContext } from './context.ts'
 import { refuseCrossSite } from './cross-site.ts'
+import { confirmLogin, isUnconfirmed } from './login.ts'
+import { type LoginPage, loginPage } from './login-page.ts'
+import { setLoginPage } from './login-page-place.ts'
 import { endIfLoggedOut, logoutHandler } from './logout.ts'
 import type { ResolvedOptions } from './options.ts'
+import { routeKey } from './page-links.ts'
+import { browserScripts, clientHandler } from './page-scripts.ts'
+import { takeReturnTo } from './return-to.ts'
 import { hasSession, noSession, refreshSession, saveNewest } from './session.ts'
+import { type ContextParts, startTransaction } from './start.ts'
 import { newestLogin } from './tokens.ts'
 
 type Handler = (req: Request, res: Response) => Promise<void>
+/** Names the transaction, and answers where it is given something to answer with: to programs. */
+type FormHandler = (req: Request, res?: Response) => Promise<string>
 
 /** What {@link router} needs. */
 export interface RouterParts extends ContextParts {
@@ -25,51 +34,80 @@ export interface RouterParts extends ContextParts {
 
 /** Gives every request its `req.ciba`, and serves our routes. */
 export function router(parts: RouterParts): RequestHandler {
-  const { options, client } = parts
+  const { options } = parts
   const handlers = new Map<string, Handler>()
   const add = (path: string | false, handler: Handler) =>
-    path !== false && handlers.set(canonical(path), handler)
-  add(options.routes.start, startHandler(parts))
+    path !== false && handlers.set(routeKey(path), (req, res) => serve(handler, req, res, options))
+  const scripts =
+    options.routes.clientScript !== false || options.loginPage !== false ? browserScripts() : undefined
+  const page = loginPage(options, scripts)
+  if (page) handlers.set(routeKey(page.path), page.handle)
+  const addForm = (path: string | false, handler: FormHandler) =>
+    add(path, async (req, res) => {
+      if (page?.isForm(req)) page.redirect(req, res, await handler(req))
+      else await handler(req, res)
+    })
+  addForm(options.routes.start, startHandler(parts))
   add(options.routes.poll, pollHandler)
-  add(options.routes.cancel, cancelHandler)
-  const afterLogout = asSeenByBrowsers(options)
+  addForm(options.routes.cancel, cancelHandler)
+  const afterLogout = asSeenByBrowsers(options, options.postLogoutRedirect)
   add(options.routes.logout, (req, res) => logoutHandler(req, res, afterLogout))
   const withoutSession = new Map<string, RequestHandler>()
   for (const [name, handler] of Object.entries(parts.withoutSession)) {
     const route = options.routes[name as keyof typeof parts.withoutSession]
-    if (route !== false) withoutSession.set(canonical(route), handler)
+    if (route !== false) withoutSession.set(routeKey(route), handler)
+  }
+  if (options.routes.clientScript !== false && scripts) {
+    withoutSession.set(routeKey(options.routes.clientScript), clientHandler(scripts.client))
   }
 
   let isSessionInDoubt = true
+  let hasSeenSession = false
 
   return function cibaRouter(req: Request, res: Response, next: NextFunction): void {
-    const path = canonical(req.path)
+    const path = routeKey(req.path)
     const own = withoutSession.get(path)
     if (own) {
       own(req, res, next)
       return
     }
     const handler = handlers.get(path)
+    const isPage = handler !== undefined && handler === page?.handle
+    const fail = (error: unknown) =>
+      failAs(isPage || page?.isForm(req) ? page : undefined, error, req, res, next)
     const isMissing = !hasSession(req)
+    hasSeenSession ||= !isMissing
     // Said about the first request of all. Later ones that need no session go on: the session store may be away for a
     // while, or the cookie be for other paths.
     const isAnError = isMissing && (isSessionInDoubt || handler !== undefined)
     isSessionInDoubt = false
     if (isAnError) {
-      next(noSession())
+      fail(isPage && hasSeenSession ? sessionsAway() : noSession())
       return
     }
     req.ciba = new RequestContext(parts, req, res)
+    if (page) setLoginPage(req, page.path, options.client.baseURL)
     const go = () => {
-      if (!handler) next()
       // Express 4 would let a rejection go unhandled.
-      else serve(handler, req, res, options).catch((error: unknown) => sendError(res, error, next))
+      if (handler) handler(req, res).catch(fail)
+      else next()
     }
-    const isSignedIn = req.ciba.isAuthenticated()
-    if (isSignedIn) saveNewest(req, (login) => newestLogin(client, login))
-    if (options.routes.backchannelLogout === false || !isSignedIn) go()
-    else endIfLoggedOut(client, req).then(go, (error: unknown) => sendError(res, error, next))
+    const checked = checkLogin(parts, req)
+    if (checked !== undefined) checked.then(go, fail)
+    else go()
   }
+}
+
+/** What a signed-in session needs before it is served; `undefined`: no time. */
+function checkLogin(parts: RouterParts, req: Request): Promise<void> | undefined {
+  const { options, core } = parts
+  if (!req.ciba.isAuthenticated()) return undefined
+  saveNewest(req, (login) => newestLogin(core, login))
+  const isToConfirm = isUnconfirmed(parts, req)
+  const mayBeOver = options.routes.backchannelLogout !== false
+  if (!isToConfirm && !mayBeOver) return undefined
+  const confirmed = isToConfirm ? confirmLogin(parts, req) : Promise.resolve()
+  return mayBeOver ? confirmed.then(() => endIfLoggedOut(core, req)) : confirmed
 }
 
 async function serve(
@@ -87,27 +125,35 @@ async function serve(
   await handler(req, res)
 }
 
-function startHandler(parts: RouterParts): Handler {
-  const { startParams, hideUnknownUser } = parts.options
+function startHandler(parts: RouterParts): FormHandler {
+  const { hideUnknownUser, options } = parts
   return async (req, res) => {
-    const request = await startParams(req)
-    sendJson(res, 202, await startTransaction(parts, req, request, hideUnknownUser))
+    const returnTo = takeReturnTo(req)
+    const request = await options.startParams(req)
+    const started = await startTransaction(parts, req, request, { hideUnknownUser, returnTo })
+    if (res) sendJson(res, 202, started)
+    return started.transaction
   }
 }
 
 async function pollHandler(req: Request, res: Response): Promise<void> {
   const wait = waitOf(req)
+  const { sessionID } = req
   const status = await req.ciba.poll(transactionOf(req), { wait })
   if (status.status === 'pending') {
     res.set('Retry-After', String(status.interval))
   }
-  if (status.status !== 'complete' && wait > 0) await refreshSession(req)
+  // A login has moved into a new session, or another answer brings it; whoever else has waited has only an old copy.
+  if (wait > 0 && req.sessionID === sessionID) await refreshSession(req)
   sendJson(res, 200, status)
 }
 
-async function cancelHandler(req: Request, res: Response): Promise<void> {
-  await req.ciba.cancel(transactionOf(req))
-  sendEmpty(res, 204)
+async function cancelHandler(req: Request, res?: Response): Promise<string> {
+  takeReturnTo(req)
+  const transaction = transactionOf(req)
+  await req.ciba.cancel(transaction)
+  if (res) sendEmpty(res, 204)
+  return transaction
 }
 
 function transactionOf(req: Request): string {
@@ -123,15 +169,24 @@ function waitOf(req: Request): number {
   throw new CibaError('ERR_CIBA_INVALID_REQUEST', '"wait" must be a number of seconds')
 }
 
-/** A path of the app is below that of its `baseURL`. */
-function asSeenByBrowsers({ client, postLogoutRedirect }: ResolvedOptions): string {
-  const { baseURL } = client
-  if (!postLogoutRedirect.startsWith('/') || !baseURL) return postLogoutRedirect
-  return `${baseURL.pathname.replace(/\/$/, '')}${postLogoutRedirect}`
+function failAs(
+  page: LoginPage | undefined,
+  error: unknown,
+  req: Request,
+  res: Response,
+  next: NextFunction,
+): void {
+  if (page) page.sendError(req, res, error, next)
+  else sendError(res, error, next)
 }
 
-/** As Express matches by default: in any case, with or without a slash at the end. */
-function canonical(path: string): string {
-  const lower = path.toLowerCase()
-  return lower.length > 1 && lower.endsWith('/') ? lower.slice(0, -1) : lower
+/** Of a page that worked before: what its visitor can know. */
+function sessionsAway(): CibaError {
+  return new CibaError('ERR_CIBA_STORE_FAILED', 'the session store is away')
+}
+
+/** A path of the app is below that of its `baseURL`. */
+function asSeenByBrowsers({ client: { baseURL } }: ResolvedOptions, pathOrURL: string): string {
+  if (!pathOrURL.startsWith('/') || !baseURL) return pathOrURL
+  return `${baseURL.pathname.replace(/\/$/, '')}${pathOrURL}`
 }

@@ -4,12 +4,14 @@
  * new session. Knows nothing of the OP.
  */
 
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import createDebug from 'debug'
 import type { Request } from 'express'
 import type { Session, SessionData, Store } from 'express-session'
+import type { DeliveryName } from '../delivery.ts'
 import { CibaError } from '../errors.ts'
 import type { IdTokenClaims, TokenSet } from '../grant.ts'
+import { destroy, done, load, save, storeOf } from './session-store.ts'
 
 const debug = createDebug('express-ciba:session')
 
@@ -36,6 +38,13 @@ export interface CibaSession {
   /** Binds transactions to this session, also after its id has changed [SEC-6]. */
   readonly owner: string
   readonly login?: Login
+  readonly arrival?: Arrival
+}
+
+/** Where the login of a session came from. */
+interface Arrival extends DeliveryName {
+  /** The session that the browser had before. */
+  readonly from: string
 }
 
 declare module 'express-session' {
@@ -47,8 +56,8 @@ declare module 'express-session' {
 
 /** The session that a login moved into. */
 export interface Move {
-  /** The answer has left: the session that the browser knew before is over [SEC-7]. */
-  leaveOld(): Promise<void>
+  /** Its id. */
+  readonly to: string
   /** No answer can leave any more: the browser has the old session, and may try again. */
   leaveNew(): Promise<void>
 }
@@ -113,6 +122,10 @@ function reachesBrowser(req: Request): boolean {
 
 export function loginOf(req: Request): Login | undefined {
   return req.session?.ciba?.login
+}
+
+export function arrivalOf(req: Request): Arrival | undefined {
+  return req.session?.ciba?.arrival
 }
 
 /** Sessions that a login is moving into, and that no store has yet. */
@@ -211,17 +224,18 @@ function contentOf(session: Partial<SessionData>): string {
 /**
  * Moves everything in the session, and `login`, into a new session with a new id [SEC-7], and saves it.
  * `beforeSave` runs in the new session. When that or the saving fails, the request has its old session back. What a
- * session held for one person does not pass to another.
+ * session held for one person does not pass to another. `name` is that of the answer: see {@link arrivalOf}.
  *
  * `undefined`: the old session has ended meanwhile, by a logout or by another login. With `hasWaited` its data is
  * read again too, since others may have written to it; otherwise what this request wrote to it counts.
  *
- * The old session outlives the move on purpose: a process that dies before its answer arrives must leave the
- * browser a session that can ask again. (`session.regenerate()` would destroy it first.)
+ * The old session outlives the move on purpose: an answer that gets lost must leave the browser a session that can ask
+ * again. (`session.regenerate()` would destroy it first.)
  */
 export async function moveLogin(
   req: Request,
   login: Login,
+  name: DeliveryName,
   hasWaited: boolean,
   beforeSave: () => Promise<void>,
 ): Promise<Move | undefined> {
@@ -234,7 +248,15 @@ export async function moveLogin(
   store.generate(req)
   const newID = req.sessionID
   arriving.add(req.session)
-  Object.assign(req.session, dataFor(login, hasWaited ? stored : old), { ciba: { owner, login } })
+  const from = hasWaited ? stored : old
+  const isSomebodyElse = isAnother(from.ciba?.login?.user, login.user)
+  // Nor do the transactions of one person pass to another.
+  const ciba: CibaSession = {
+    owner: isSomebodyElse ? randomBytes(32).toString('base64url') : owner,
+    login,
+    arrival: { ...name, from: oldID },
+  }
+  Object.assign(req.session, isSomebodyElse ? {} : copyOf(from), { ciba })
   try {
     await beforeSave()
     if (req.sessionID !== newID || loginOf(req)?.transaction !== login.transaction) {
@@ -255,13 +277,15 @@ export async function moveLogin(
     await destroy(store, newID).catch(() => {})
     throw error
   }
-  return { leaveOld: () => destroy(store, oldID), leaveNew: () => destroy(store, newID) }
+  return { to: newID, leaveNew: () => destroy(store, newID) }
+}
+
+function isAnother(before: IdTokenClaims | undefined, user: IdTokenClaims): boolean {
+  return before !== undefined && (before.sub !== user.sub || before.iss !== user.iss)
 }
 
 /** A copy as any store would make it, so that what is changed inside does not reach the old session. */
-function dataFor({ user }: Login, from: Partial<SessionData>): Partial<SessionData> {
-  const before = from.ciba?.login?.user
-  if (before && (before.sub !== user.sub || before.iss !== user.iss)) return {}
+function copyOf(from: Partial<SessionData>): Partial<SessionData> {
   const { cookie: _, ...data } = JSON.parse(JSON.stringify(from)) as Partial<SessionData>
   return data
 }
@@ -273,6 +297,15 @@ function dataFor({ user }: Login, from: Partial<SessionData>): Partial<SessionDa
 function saveOnlyChanges(session: Session): void {
   const saved = contentOf(session)
   beforeSaving(session, () => contentOf(session) !== saved)
+}
+
+/** Ends another session of the same store; tells before which login is in it. */
+export async function endSession(req: Request, id: string, onLogin?: (login: Login) => void): Promise<void> {
+  const store = storeOf(req) as Store
+  const data = await load(store, id)
+  if (!data) return
+  if (data.ciba?.login) onLogin?.(data.ciba.login)
+  await destroy(store, id)
 }
 
 /** Ends the session with all that is in it, and starts an empty one with a new id. */
@@ -309,37 +342,5 @@ export async function refreshSession(req: Request): Promise<void> {
   } catch (error) {
     debug('session not read again: %s', (error as Error).message)
     freezeSession(req)
-  }
-}
-
-function storeOf(req: Request): (Store & { generate?(req: Request): void }) | undefined {
-  return req.sessionStore
-}
-
-async function save(session: Session): Promise<void> {
-  await done((callback) => session.save(callback))
-}
-
-async function destroy(store: Store, id: string): Promise<void> {
-  await done((callback) => store.destroy(id, callback))
-}
-
-async function load(store: Store, id: string): Promise<Partial<SessionData> | undefined> {
-  try {
-    return (await done((callback) => store.get(id, callback))) as Partial<SessionData> | undefined
-  } catch (error) {
-    // How stores on files say that there is none; express-session knows it too.
-    if (((error as Error).cause as NodeJS.ErrnoException | undefined)?.code === 'ENOENT') return undefined
-    throw error
-  }
-}
-
-async function done(act: (callback: (error?: unknown, result?: unknown) => void) => void): Promise<unknown> {
-  try {
-    return await new Promise((resolve, reject) => {
-      act((error, result) => (error ? reject(error) : resolve(result ?? undefined)))
-    })
-  } catch (cause) {
-    throw new CibaError('ERR_CIBA_STORE_FAILED', 'the session store failed', { cause })
   }
 }

@@ -4,45 +4,47 @@
  */
 
 import type { Request } from 'express'
-import type { CibaClient } from '../client.ts'
+import type { Core } from '../core.ts'
 import { CibaError } from '../errors.ts'
-import type { Grant, PrivateJwk } from '../grant.ts'
+import { publish } from '../events.ts'
+import type { Grant } from '../grant.ts'
 import type { GrantHolder, HeldGrant } from '../token-keeper.ts'
+import { shortId } from '../transaction.ts'
 import { adoptLogin, type Login, loginOf, signOut, storedLoginOf, storeLogin } from './session.ts'
 
-type TokenParts = Pick<CibaClient, 'keeper' | 'tokens' | 'keySealer' | 'revoke'>
+type TokenParts = Pick<Core, 'keeper' | 'tokens' | 'dpopKeys' | 'revoke'>
 
 /** How long a logout waits for the OP; the revocation goes on without it. */
 const revocationPatienceMs = 3_000
 
 /** The access token, refreshed if need be; see {@link TokenKeeper.fresh}. `signal` ends the wait, not the refresh. */
 export async function freshGrant(
-  client: TokenParts,
+  core: TokenParts,
   req: Request,
   signal?: AbortSignal | null,
 ): Promise<Grant> {
-  return signal ? unlessAborted(signal, grantOf(client, req)) : grantOf(client, req)
+  return signal ? unlessAborted(signal, grantOf(core, req)) : grantOf(core, req)
 }
 
-async function grantOf(client: TokenParts, req: Request): Promise<Grant> {
+async function grantOf(core: TokenParts, req: Request): Promise<Grant> {
   const login = loginOf(req)
   if (!login) throw new CibaError('ERR_CIBA_UNAUTHENTICATED', 'nobody is signed in')
-  const current = await heldBy(client, login)
-  if (client.keeper.isFresh(current)) return current
+  const current = await heldBy(core, login)
+  if (core.keeper.isFresh(current)) return current
   const stored = (newer: HeldGrant) => withGrant(login, newer)
-  const hasEnded = () => client.keeper.hasEnded(login.transaction)
+  const hasEnded = () => core.keeper.hasEnded(login.transaction)
   const holder: GrantHolder = {
     id: login.transaction,
     async load() {
       const newest = await storedLoginOf(req)
-      return newest && heldBy(client, newest)
+      return newest && heldBy(core, newest)
     },
     save: (newer) => storeLogin(req, stored(newer), hasEnded),
   }
   const wasStored = (await storedLoginOf(req).catch(() => undefined)) !== undefined
   let newest = login
   try {
-    const fresh = await client.keeper.fresh(holder, current)
+    const fresh = await core.keeper.fresh(holder, current)
     newest = stored(fresh)
     return fresh
   } finally {
@@ -62,23 +64,29 @@ function withGrant(login: Login, { claims, tokens, refreshes, since }: HeldGrant
 
 /** Ends the session, and makes its tokens worthless. Resolves to where the browser may end its session at the OP. */
 export async function logout(
-  client: TokenParts,
+  core: TokenParts,
   req: Request,
   atTheOp: { readonly postLogoutRedirect: string | undefined } | undefined,
 ): Promise<string | undefined> {
   const login = loginOf(req)
   // Before the session ends: a refresh that is under way must not bring it back.
-  const ending = login && client.keeper.end(login.transaction)
+  const ending = login && core.keeper.end(login.transaction)
   // Whatever the OP does.
   await signOut(req)
   if (!login) return undefined
+  publish('express-ciba:login', () => ({
+    transaction: shortId(login.transaction),
+    event: 'signedOut',
+    by: 'person',
+    subject: login.user.sub,
+  }))
   const { tokens, refreshes = 0 } = login
-  const revoked = client.revoke(async () => {
+  const revoked = core.revoke(async () => {
     const latest = await ending
     // Another instance may have refreshed later than this one.
     return latest && latest.refreshes > refreshes ? latest.tokens : tokens
   })
-  const url = atTheOp && client.tokens.endSessionURL(tokens, atTheOp.postLogoutRedirect)
+  const url = atTheOp && core.tokens.endSessionURL(tokens, atTheOp.postLogoutRedirect)
   const [endSessionURL] = await Promise.all([
     within(revocationPatienceMs, url ?? Promise.resolve(undefined)),
     within(revocationPatienceMs, revoked),
@@ -86,34 +94,11 @@ export async function logout(
   return endSessionURL
 }
 
-async function heldBy({ keySealer }: TokenParts, login: Login): Promise<HeldGrant> {
+async function heldBy({ dpopKeys }: TokenParts, login: Login): Promise<HeldGrant> {
   const { user: claims, tokens, dpopKey, refreshes = 0, at, refreshedAt = at, authorizationTypes } = login
   const types = authorizationTypes && { authorizationTypes }
   const held = { claims, tokens, refreshes, since: refreshedAt, ...types }
-  return dpopKey === undefined ? held : { ...held, dpopKey: await openKey(keySealer, dpopKey) }
-}
-
-/** For each secret its own: nobody shall use a key that is only open next door. */
-const allOpenKeys = new WeakMap<TokenParts['keySealer'], Map<string, PrivateJwk>>()
-const mostOpenKeys = 1_000
-
-/** The same object each time: what proofs are made with hangs on it. */
-async function openKey(keySealer: TokenParts['keySealer'], sealed: string): Promise<PrivateJwk> {
-  const openKeys = allOpenKeys.get(keySealer) ?? new Map<string, PrivateJwk>()
-  allOpenKeys.set(keySealer, openKeys)
-  const known = openKeys.get(sealed)
-  if (known) return known
-  const text = await keySealer.open(sealed).catch(() => {
-    throw new CibaError(
-      'ERR_CIBA_INVALID_TOKEN',
-      'the key of the tokens was sealed with another secret: sign in again',
-    )
-  })
-  const [oldest] = openKeys.keys()
-  if (openKeys.size >= mostOpenKeys && oldest !== undefined) openKeys.delete(oldest)
-  const key = JSON.parse(text) as PrivateJwk
-  openKeys.set(sealed, key)
-  return key
+  return dpopKey === undefined ? held : { ...held, dpopKey: await dpopKeys.open(dpopKey) }
 }
 
 async function within<Result>(ms: number, work: Promise<Result>): Promise<Result | undefined> {

@@ -74,7 +74,7 @@ export interface CheckedRequest {
   /** Everything that is sent, but for what client authentication and delivery mode add. */
   readonly parameters: RequestParameters
   readonly expectations: Omit<Expectations, 'requestedAt'>
-  /** The value of the hint, for limiters. */
+  /** Who is asked, for limiters: the subject of an ID token, or the hint. */
   readonly hint: string
   /** `requestContext` was given as text and stays text in a signed request. */
   readonly isContextText: boolean
@@ -126,7 +126,7 @@ export function checkAuthenticationRequest(request: AuthenticationRequest): Chec
   const expectedSubject = request.expectedSubject ?? subject
   const resource = request.resource && Object.freeze([request.resource].flat())
   return {
-    hint,
+    hint: subject ?? hint,
     parameters: withoutUndefined({
       ...extra,
       scope,

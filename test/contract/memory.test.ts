@@ -1,5 +1,5 @@
 import { MemoryTransactionStore } from '../../lib/stores/memory.ts'
-import { transactionStoreContract } from './transaction-store.ts'
+import { transactionStoreContract } from '../../lib/testing/index.ts'
 
 describe('MemoryTransactionStore, as every TransactionStore', () => {
   let store: MemoryTransactionStore

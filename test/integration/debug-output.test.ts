@@ -5,6 +5,7 @@ import { text } from 'node:stream/consumers'
 import { expect } from 'chai'
 
 const supportURL = (file: string) => JSON.stringify(new URL(`../support/${file}`, import.meta.url).href)
+const libraryURL = JSON.stringify(new URL('../../lib/index.ts', import.meta.url).href)
 
 /**
  * Runs in a process of its own, so that nothing it writes can escape: one login after the other, each going wrong in
@@ -16,6 +17,7 @@ const { generateKeyPairSync } = await import('node:crypto')
 const { startApp } = await import(${supportURL('app.ts')})
 const { startScriptedOp, html, pending, slowDown, unavailable } = await import(${supportURL('scripted-op.ts')})
 const { authenticationRequest } = await import(${supportURL('scripted-answers.ts')})
+const { createCibaClient } = await import(${libraryURL})
 
 const hint = 'hint-of-alice@example.com'
 const userCode = 'user-code-4711'
@@ -51,7 +53,7 @@ const says = (error, status = 400) => () => {
 }
 
 // Logins whose first token request is answered like this.
-const tokens = (overrides) => () => op.tokens({
+const tokens = (overrides = {}) => () => op.tokens({
   ...overrides,
   response: { ...(${keys} && { token_type: 'DPoP' }), ...overrides.response },
 })
@@ -83,6 +85,26 @@ for (const answer of [
 }
 await browser.agent.get('/me')
 await browser.agent.post('/ciba/logout')
+
+// The same without a browser.
+const client = createCibaClient({
+  issuerBaseURL: op.issuer, clientID: op.clientId, clientSecret, secret, baseURL: app.origin, deliveryMode: 'ping',
+  userCodeParameter: true, allowInsecureRequests: true, ...(${keys} ? signing : {}),
+})
+for (const answer of [tokens(), says('access_denied')]) {
+  op.onToken(answer)
+  const { transaction } = await client.start({ loginHint: hint, userCode })
+  handles.push(transaction)
+  const token = authenticationRequest(lastCall())['client_notification_token']
+  await client.notify('Bearer ' + token + 'x', { auth_req_id: lastCall().answer.auth_req_id })
+  await client.notify('Bearer ' + token, { auth_req_id: 'of-another-request' })
+  const { proceed } = await client.notify('Bearer ' + token, { auth_req_id: lastCall().answer.auth_req_id })
+  proceed()
+  const outcome = await client.wait(transaction)
+  if (outcome.status === 'complete') await client.fetch(outcome, op.issuer + '/resource')
+  await client.cancel(transaction)
+}
+await client.close()
 
 // Starts that go wrong.
 op.onBackchannel(

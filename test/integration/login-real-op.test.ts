@@ -1,14 +1,14 @@
 /** Whole logins against a real OP (oidc-provider), in both delivery modes and under both versions of Express. */
 import { expect } from 'chai'
 import { decodeProtectedHeader } from 'jose'
-import {
-  type EmbeddedOp,
-  type OpClient,
-  type OpOptions,
-  startOp,
-  USER_CODE,
-} from '../../examples/support/op.ts'
 import type { CibaOptions } from '../../lib/index.ts'
+import {
+  startTestProvider,
+  type TestClient,
+  type TestProvider,
+  type TestProviderOptions,
+  USER_CODE,
+} from '../../lib/testing/index.ts'
 import {
   type AppOptions,
   type Browser,
@@ -22,15 +22,15 @@ import {
 const clientSecret = 'real-op-secret'
 
 interface Scene {
-  readonly op: EmbeddedOp
+  readonly op: TestProvider
   readonly app: TestApp
   readonly browser: Browser
 }
 
 interface SceneOptions {
   readonly deliveryMode: 'poll' | 'ping'
-  readonly client?: Partial<OpClient>
-  readonly op?: Partial<OpOptions>
+  readonly client?: Partial<TestClient>
+  readonly op?: TestProviderOptions
   readonly options?: CibaOptions
   readonly express?: ExpressVersion
   readonly before?: AppOptions['before']
@@ -46,23 +46,23 @@ describe('ciba() against a real OP', function () {
 
   async function scene(given: SceneOptions): Promise<Scene> {
     const { deliveryMode, client, options, express, before } = given
-    let op: EmbeddedOp | undefined
+    let op: TestProvider | undefined
     const app = await startApp({
       ...(express && { express }),
       ...(before && { before }),
       async options(origin) {
-        const registration: OpClient = {
-          clientId: 'app',
+        const registration: TestClient = {
+          clientID: 'app',
           clientSecret,
           deliveryMode,
           notificationEndpoint: `${origin}/ciba/notification`,
           ...client,
         }
-        op = await startOp({ clients: [registration], ...given.op })
+        op = await startTestProvider({ clients: [registration], interval: 5, ...given.op })
         return { issuerBaseURL: op.issuer, clientID: 'app', clientSecret, deliveryMode, ...options }
       },
     })
-    const started = op as unknown as EmbeddedOp
+    const started = op as unknown as TestProvider
     cleanup.push(
       () => app.close(),
       () => started.close(),
@@ -90,7 +90,7 @@ describe('ciba() against a real OP', function () {
       const { op, app, browser } = await scene({ deliveryMode, express, client, options: client })
       const anonymous = await browser.user()
       const transaction = await browser.begin({ loginHint: 'alice@example.com' })
-      const asked = await op.nextRequest()
+      const asked = await op.waitForRequest()
       const outcome = browser.outcome(transaction)
       await op.approve(asked.authReqId)
       return { scene: { op, app, browser }, anonymous, outcome: await outcome, user: await browser.user() }
@@ -140,7 +140,7 @@ describe('ciba() against a real OP', function () {
         const { op, browser } = await scene({ deliveryMode: 'ping', express })
         const transaction = await browser.begin()
         const outcome = browser.outcome(transaction)
-        await op.deny((await op.nextRequest()).authReqId)
+        await op.deny((await op.waitForRequest()).authReqId)
         expect(await outcome).to.deep.equal({ transaction, status: 'denied', error: 'access_denied' })
         expect(await browser.user()).to.equal(undefined)
         expect(op.counts).to.include({ backchannel: 1, token: 1, ping: 1 })
@@ -150,7 +150,7 @@ describe('ciba() against a real OP', function () {
     it('finds a denial by polling [POLL-11]', async () => {
       const { op, browser } = await scene({ deliveryMode: 'poll' })
       const transaction = await browser.begin()
-      await op.deny((await op.nextRequest()).authReqId)
+      await op.deny((await op.waitForRequest()).authReqId)
       expect(await browser.outcome(transaction)).to.include({ status: 'denied', error: 'access_denied' })
       expect(op.counts).to.include({ backchannel: 1, token: 1 })
     })
@@ -186,7 +186,7 @@ describe('ciba() against a real OP', function () {
       expect([...op.requests.values()].map((one) => one.accountId)).to.deep.equal(['bob'])
     })
 
-    for (const alg of ['ES256', 'EdDSA']) {
+    for (const alg of ['ES256', 'EdDSA'] as const) {
       it(`signs in with an ID token signed with ${alg} [TOK-8]`, async () => {
         let idToken = ''
         const { op, browser } = await scene({
@@ -200,7 +200,7 @@ describe('ciba() against a real OP', function () {
           },
         })
         const transaction = await browser.begin()
-        await op.approve((await op.nextRequest()).authReqId)
+        await op.approve((await op.waitForRequest()).authReqId)
         expect(await browser.outcome(transaction)).to.have.property('status', 'complete')
         expect(decodeProtectedHeader(idToken).alg).to.equal(alg)
         expect(await browser.user()).to.equal('alice')
@@ -210,7 +210,7 @@ describe('ciba() against a real OP', function () {
     it('refuses the RS256 token of an OP that should have signed with ES256 [CFG-8]', async () => {
       const { op, browser } = await scene({ deliveryMode: 'ping', options: { idTokenSigningAlg: 'ES256' } })
       const transaction = await browser.begin()
-      await op.approve((await op.nextRequest()).authReqId)
+      await op.approve((await op.waitForRequest()).authReqId)
       expect(await browser.outcome(transaction)).to.include({ error: 'invalid_token_response' })
       expect(await browser.user()).to.equal(undefined)
     })
@@ -227,7 +227,7 @@ describe('ciba() against a real OP', function () {
       expect([wrong.status, wrong.body.error]).to.deep.equal([400, 'invalid_user_code'])
       expect(op.requests.size).to.equal(0)
       const transaction = await browser.begin({ loginHint: 'alice', userCode: USER_CODE })
-      await op.approve((await op.nextRequest()).authReqId)
+      await op.approve((await op.waitForRequest()).authReqId)
       expect(await browser.outcome(transaction)).to.have.property('status', 'complete')
     })
 
@@ -236,7 +236,7 @@ describe('ciba() against a real OP', function () {
       const { op, browser } = await scene({ deliveryMode: 'poll', options })
       const { body } = await browser.start()
       expect(body.bindingMessage).to.match(/^[BCDFGHJKMNPQRSTVWXZ2-9]{3}-[BCDFGHJKMNPQRSTVWXZ2-9]{3}$/)
-      expect((await op.nextRequest()).bindingMessage).to.equal(body.bindingMessage)
+      expect((await op.waitForRequest()).bindingMessage).to.equal(body.bindingMessage)
     })
 
     it('gives up where the approval has another acr than was asked for [TOK-15]', async () => {
@@ -250,7 +250,7 @@ describe('ciba() against a real OP', function () {
         ['urn:example:loa:2', 'complete'] as const,
       ]) {
         const transaction = await browser.begin()
-        await op.approve((await op.nextRequest()).authReqId, { acr })
+        await op.approve((await op.waitForRequest()).authReqId, { acr })
         expect(await browser.outcome(transaction)).to.have.property('status', status)
       }
     })
@@ -262,7 +262,7 @@ describe('ciba() against a real OP', function () {
     it('ends a login that was approved before the acknowledgement, at once [PING-11]', async () => {
       const { op, browser } = await scene({
         deliveryMode: 'ping',
-        op: { onRequest: ({ authReqId }) => op.approve(authReqId) },
+        op: { autoApprove: true, pings: 'early' },
       })
       const before = Date.now()
       const transaction = await browser.begin()
@@ -290,7 +290,7 @@ describe('ciba() against a real OP', function () {
         const waiting = browser.poll(transaction, 20).then((answer) => ({ answer, at: performance.now() }))
         // Its wait has begun when a second, shorter one behind it is over.
         await browser.poll(transaction)
-        await op.approve((await op.nextRequest()).authReqId)
+        await op.approve((await op.waitForRequest()).authReqId)
         const { answer, at } = await waiting
         expect(answer.body).to.have.property('status', 'complete')
         delays.push(at - pingedAt)
@@ -303,7 +303,8 @@ describe('ciba() against a real OP', function () {
       const people = ['alice', 'bob'].map((name) => ({ name, browser: app.browser() }))
       const handles = await Promise.all(people.map(({ name, browser }) => browser.begin({ loginHint: name })))
       const outcomes = people.map(({ browser }, index) => browser.outcome(String(handles[index])))
-      for (const { name } of [...people].reverse()) await op.approve((await op.nextRequest(name)).authReqId)
+      for (const { name } of [...people].reverse())
+        await op.approve((await op.waitForRequest(name)).authReqId)
       expect((await Promise.all(outcomes)).map(({ status }) => status)).to.deep.equal([
         'complete',
         'complete',

@@ -117,7 +117,7 @@ describe('ciba(), every way to sign in', function () {
     const { browser } = await scene({ op, options: optionsOf(cell) })
     const clientId = clientIdOf(cell)
     const signedIn = await signIn(browser, async () => {
-      const request = [...op.requests.values()].find((one) => one.clientId === clientId)
+      const request = [...op.requests.values()].find((one) => one.clientID === clientId)
       await op.approve(String(request?.authReqId))
     })
     const seen = op.received.map(({ host, headers, form }) => {

@@ -1,8 +1,8 @@
 /** Whole logins under `profile: 'fapi-ciba-id1'`: over TLS, with certificates, signed requests and bound tokens. */
 import { expect } from 'chai'
 import { decodeJwt, decodeProtectedHeader, type JWK, jwtVerify } from 'jose'
-import { asHttps } from '../../examples/support/op-configuration.ts'
 import type { CibaOptions } from '../../lib/index.ts'
+import { asHttps } from '../../lib/testing/op-configuration.ts'
 import { type TestCertificates, testCertificates } from '../support/certificates.ts'
 import { privateJwk, type SceneOptions, type Surroundings, scenes } from '../support/real-op.ts'
 import type { ResourceAnswer } from '../support/resource-server.ts'

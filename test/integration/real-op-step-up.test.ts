@@ -45,7 +45,7 @@ describe('requireCiba() with a real OP', function () {
   async function stepUp({ browser, op }: Scene, challenge: Response, approval: object) {
     const asked = new URLSearchParams(parametersOf(challenge))
     const { body } = await browser.agent.post(`/step-up?${asked}`)
-    const { authReqId } = await op.nextRequest()
+    const { authReqId } = await op.waitForRequest()
     const outcome = browser.outcome(body.transaction)
     await op.approve(authReqId, approval)
     return outcome

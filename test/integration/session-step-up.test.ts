@@ -31,6 +31,7 @@ describe('a second login in a session', () => {
     const transaction = await browser.begin()
     await web.approve({ response: { access_token: 'of the second login' } })
     expect((await browser.poll(transaction, 5)).body.status).to.equal('complete')
+    expect((await browser.get('/me')).body.signedIn).to.equal(true)
     saving.resolve()
     await refreshing
     await until('the old session is gone', async () => (await web.sessions.read(oldID)) === undefined)

@@ -1,12 +1,12 @@
-/** Two `ciba()` of two OPs in one app: no OP gets to see what another has issued. */
+/** Several `ciba()` of several OPs or clients: no OP gets to see what another has issued. */
 import { expect } from 'chai'
-import { type CibaMiddleware, ciba } from '../../lib/index.ts'
+import { type CibaMiddleware, type CibaOptions, ciba, MemoryTransactionStore } from '../../lib/index.ts'
 import { endSessionURL } from '../../lib/protocol/logout.ts'
 import { connectionTo } from '../support/connection.ts'
 import { type ScriptedOp, startScriptedOp } from '../support/scripted-op.ts'
 import { expired, handled, signIn, tokenRoutes } from '../support/signed-in.ts'
 import { goodTokenResponse } from '../support/token-response.ts'
-import { cibaOptions, type Web, webs } from '../support/web.ts'
+import { Browser, cibaOptions, type Web, webs } from '../support/web.ts'
 
 describe('a login at one of two OPs, where req.ciba is that of the other', () => {
   const start = webs()
@@ -85,6 +85,41 @@ describe('a login at one of two OPs, where req.ciba is that of the other', () =>
     expect(web.op.callsTo('revocation')).to.have.length(2)
     expect(sentTo(other)).to.be.empty
   })
+})
+
+describe('a transaction, where a store and a secret are shared', () => {
+  const start = webs()
+  let store: MemoryTransactionStore
+
+  beforeEach(() => {
+    store = new MemoryTransactionStore()
+  })
+  afterEach(() => store.close())
+
+  for (const [whose, isKnown, options] of [
+    ['another instance of the same client', true, ({ op }) => ({ issuerBaseURL: op.issuer })],
+    [
+      'another client at the same OP',
+      false,
+      ({ op }) => ({ issuerBaseURL: op.issuer, clientID: 'another client' }),
+    ],
+    ['a client of the same name at another OP', false, () => ({})],
+  ] as [string, boolean, (web: Web) => CibaOptions][]) {
+    it(`${isKnown ? 'exists' : 'does not exist'} for ${whose} [SEC-9]`, async () => {
+      const shared = { store, secret: 'shared by all of this test' }
+      const web = await start({ ciba: shared })
+      const other = await start({ ciba: { ...shared, ...options(web) }, session: { store: web.sessions } })
+      const browser = web.browser()
+      const transaction = await browser.begin()
+      const there = new Browser(other.origin, browser.cookie)
+      expect((await there.poll(transaction)).status).to.equal(isKnown ? 200 : 404)
+      const pong = await web.op.ping(`${other.origin}/ciba/notification`)
+      expect(pong.status).to.equal(isKnown ? 204 : 401)
+      expect((await there.post('/ciba/cancel', { transaction })).status).to.equal(isKnown ? 204 : 404)
+      expect(other.op.calls.filter(({ endpoint }) => endpoint === 'token')).to.be.empty
+      expect((await browser.poll(transaction)).body.status).to.equal(isKnown ? 'cancelled' : 'pending')
+    })
+  }
 })
 
 describe('endSessionURL()', () => {

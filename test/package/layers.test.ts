@@ -21,6 +21,8 @@ const LIBRARIES = ['jose', 'undici', 'debug', 'rate-limiter-flexible']
 const BUILTIN = 'node:crypto'
 const ANY = [BUILTIN, ...LIBRARIES]
 const EXPRESS = ['express', 'express-session']
+/** An optional peer, which nobody who runs in production may need. */
+const TEST_PROVIDER = 'oidc-provider'
 
 /** What a layer may see of the layers below it. */
 const VOCABULARY = ['errors.ts', 'grant.ts', 'clock.ts']
@@ -50,18 +52,24 @@ const LAYERS: Readonly<Record<string, Layer>> = {
   'transition.ts': { local: ['grant.ts', 'transaction.ts'], packages: [] },
   'clock.ts': { local: [], packages: ANY },
   'constant-time.ts': { local: [], packages: ANY },
+  'canonical.ts': { local: ['grant.ts'], packages: ANY },
   'decoy.ts': { local: [], packages: ANY },
   'doorbell.ts': { local: ['clock.ts'], packages: ANY },
+  'events.ts': { local: [], packages: ANY },
   'jobs.ts': { local: [], packages: ANY },
+  'memory.ts': { local: [], packages: ANY },
+  'status.ts': { local: ['errors.ts', 'transaction.ts'], packages: ANY },
   'option-checks.ts': { local: ['errors.ts'], packages: ANY },
   'keys.ts': { local: ['errors.ts', 'grant.ts'], packages: ANY },
   'seal.ts': { local: [...VOCABULARY, 'keys.ts'], packages: ANY },
+  'sealed-keys.ts': { local: ['errors.ts', 'grant.ts', 'seal.ts'], packages: ANY },
   'record.ts': { local: [...VOCABULARY, 'keys.ts', 'seal.ts', 'transaction.ts', 'store.ts'], packages: ANY },
   'ledger.ts': {
     local: [
       ...VOCABULARY,
       'constant-time.ts',
       'doorbell.ts',
+      'events.ts',
       'record.ts',
       'transaction.ts',
       'transition.ts',
@@ -70,18 +78,30 @@ const LAYERS: Readonly<Record<string, Layer>> = {
     packages: ANY,
   },
   'delivery.ts': {
-    local: [...VOCABULARY, 'doorbell.ts', 'jobs.ts', 'ledger.ts', 'transaction.ts'],
+    local: [...VOCABULARY, 'doorbell.ts', 'jobs.ts', 'ledger.ts', 'memory.ts', 'transaction.ts'],
     packages: ANY,
   },
   'token-requester.ts': {
-    local: [...VOCABULARY, 'decoy.ts', 'doorbell.ts', 'jobs.ts', 'ledger.ts', 'transaction.ts', 'protocol/'],
+    local: [
+      ...VOCABULARY,
+      'decoy.ts',
+      'doorbell.ts',
+      'events.ts',
+      'jobs.ts',
+      'ledger.ts',
+      'transaction.ts',
+      'protocol/',
+    ],
     packages: ANY,
   },
   'waiter.ts': {
     local: [...VOCABULARY, 'doorbell.ts', 'jobs.ts', 'ledger.ts', 'token-requester.ts', 'transaction.ts'],
     packages: ANY,
   },
-  'stores/': { local: ['stores/', 'store.ts', 'errors.ts', 'clock.ts'], packages: ANY },
+  'stores/': {
+    local: ['stores/', 'store.ts', 'errors.ts', 'clock.ts', 'option-checks.ts'],
+    packages: ANY,
+  },
   'protocol/': {
     local: [...VOCABULARY, 'constant-time.ts', 'protocol/', 'keys.ts'],
     packages: [...ANY, 'oauth4webapi'],
@@ -107,20 +127,66 @@ const LAYERS: Readonly<Record<string, Layer>> = {
     ],
     packages: ANY,
   },
-  'flow.ts': { local: BELOW_FLOW, packages: ANY },
-  'token-keeper.ts': { local: [...VOCABULARY, 'jobs.ts', 'transaction.ts', 'protocol/'], packages: ANY },
+  'approval.ts': {
+    local: [...VOCABULARY, 'constant-time.ts', 'events.ts', 'ledger.ts', 'transaction.ts'],
+    packages: ANY,
+  },
+  'notifications.ts': {
+    local: [
+      ...VOCABULARY,
+      'constant-time.ts',
+      'events.ts',
+      'jobs.ts',
+      'ledger.ts',
+      'protocol/',
+      'transaction.ts',
+    ],
+    packages: ANY,
+  },
+  'flow.ts': { local: [...BELOW_FLOW, 'approval.ts', 'events.ts', 'notifications.ts'], packages: ANY },
+  'token-keeper.ts': {
+    local: [...VOCABULARY, 'jobs.ts', 'memory.ts', 'transaction.ts', 'protocol/'],
+    packages: ANY,
+  },
   'logout-marks.ts': { local: [...VOCABULARY, 'keys.ts', 'store.ts', 'protocol/'], packages: ANY },
+  'core.ts': {
+    local: [
+      ...BELOW_FLOW,
+      'flow.ts',
+      'logout-marks.ts',
+      'profile.ts',
+      'seal.ts',
+      'sealed-keys.ts',
+      'token-keeper.ts',
+    ],
+    packages: ANY,
+  },
   'client.ts': {
-    local: [...BELOW_FLOW, 'flow.ts', 'logout-marks.ts', 'profile.ts', 'seal.ts', 'token-keeper.ts'],
+    local: [
+      ...VOCABULARY,
+      'client-options.ts',
+      'core.ts',
+      'flow.ts',
+      'option-checks.ts',
+      'options.ts',
+      'protocol/',
+      'status.ts',
+      'transaction.ts',
+    ],
     packages: ANY,
   },
   'express/': {
     local: [
       'express/',
+      'canonical.ts',
       'client-options.ts',
       'token-keeper.ts',
       'client.ts',
+      'core.ts',
+      'events.ts',
+      'status.ts',
       'flow.ts',
+      'notifications.ts',
       'delivery.ts',
       'transaction.ts',
       'options.ts',
@@ -131,9 +197,11 @@ const LAYERS: Readonly<Record<string, Layer>> = {
     ],
     packages: [...ANY, ...EXPRESS],
   },
+  'browser/': { local: ['browser/'], packages: [] },
+  'testing/': { local: ['testing/', 'store.ts'], packages: [...ANY, TEST_PROVIDER] },
   'client-metadata.ts': { local: [...VOCABULARY, 'express/', 'options.ts', 'protocol/'], packages: ANY },
   'ciba.ts': {
-    local: ['express/', 'client.ts', 'options.ts', 'protocol/', 'errors.ts', 'grant.ts'],
+    local: ['express/', 'core.ts', 'options.ts', 'protocol/', 'errors.ts', 'grant.ts'],
     packages: [...ANY, ...EXPRESS],
   },
   'index.ts': { local: ['./'], packages: [...ANY, ...EXPRESS] },
@@ -145,7 +213,7 @@ const fileOf = (place: string): string => (place.endsWith('/') ? `${place}some-f
 /** The sibling makes `folder/` importable from within the folder itself. */
 const targetOf = (place: string): string => (place.endsWith('/') ? `${place}sibling.ts` : place)
 
-const PACKAGES = [...ANY, ...EXPRESS, 'oauth4webapi']
+const PACKAGES = [...ANY, ...EXPRESS, 'oauth4webapi', TEST_PROVIDER]
 
 interface Attempt {
   readonly specifier: string

@@ -1,6 +1,6 @@
 /**
  * What a user gets: the packed tarball, installed beside its peers into projects outside the repository, imported,
- * required, compiled and run. Builds into dist/, and asks the npm registry for the peers.
+ * required, compiled and run. Builds in a copy, since others use dist/ meanwhile, and asks the npm registry for the peers.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -12,6 +12,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -22,6 +23,17 @@ import { fileURLToPath } from 'node:url'
 import { expect } from 'chai'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
+
+/** What a build and a tarball are made of. */
+const SOURCES = [
+  'lib',
+  'package.json',
+  'tsconfig.json',
+  'README.md',
+  'CHANGELOG.md',
+  'SECURITY.md',
+  'LICENSE',
+]
 
 /** The newest peers with their types, and the oldest that `peerDependencies` promises to work with. */
 const PEERS = {
@@ -53,14 +65,19 @@ describe('the package', function () {
   this.timeout(180_000)
 
   let folder: string
+  let source: string
   let tarball: string
   let files: string[]
 
   before(() => {
     folder = mkdtempSync(join(tmpdir(), 'express-ciba-package-'))
-    run(ROOT, 'npm', 'run', 'build')
+    source = join(folder, 'source')
+    mkdirSync(source)
+    for (const name of SOURCES) cpSync(join(ROOT, name), join(source, name), { recursive: true })
+    symlinkSync(join(ROOT, 'node_modules'), join(source, 'node_modules'))
+    run(source, 'npm', 'run', 'build')
     const [packed] = JSON.parse(
-      run(ROOT, 'npm', 'pack', '--json', '--ignore-scripts', '--pack-destination', folder),
+      run(source, 'npm', 'pack', '--json', '--ignore-scripts', '--pack-destination', folder),
     ) as { filename: string; files: { path: string }[] }[]
     if (!packed) throw new Error('npm pack made no tarball')
     tarball = join(folder, packed.filename)
@@ -80,7 +97,7 @@ describe('the package', function () {
   it('refers to no source map that it does not hold', () => {
     const referring = files
       .filter((path) => path.startsWith('dist/'))
-      .filter((path) => readFileSync(join(ROOT, path), 'utf8').includes('sourceMappingURL='))
+      .filter((path) => readFileSync(join(source, path), 'utf8').includes('sourceMappingURL='))
     expect(referring).to.deep.equal([])
   })
 
@@ -114,6 +131,23 @@ describe('the package', function () {
           'requireCiba',
         ])
         expect(required).to.have.members(imported)
+      })
+
+      it('brings a test kit that wants oidc-provider for the OP alone, and says so', () => {
+        const outcome = JSON.parse(run(project, process.execPath, 'testing.mjs')) as Record<string, unknown>
+        expect(outcome['cases']).to.be.at.least(25)
+        expect(outcome['failed']).to.deep.equal([])
+        expect(outcome['refusal']).to.include('npm install -D oidc-provider')
+      })
+
+      it('brings a Redis store that does not want redis', () => {
+        const outcome = JSON.parse(run(project, process.execPath, 'redis.mjs')) as Record<string, unknown>
+        expect(outcome).to.deep.equal({
+          sent: ['EVALSHA', 'EVAL', 'GET'],
+          written: true,
+          found: 'nothing',
+          isInstalled: false,
+        })
       })
 
       runsAnApp(() => project)

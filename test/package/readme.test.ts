@@ -39,10 +39,15 @@ describe('README.md', () => {
       JSON.stringify({
         extends: new URL('tsconfig.json', root).pathname,
         compilerOptions: {
-          lib: ['es2023', 'dom'],
+          lib: ['es2023', 'es2024.string', 'dom', 'dom.iterable'],
           types: ['node'],
           allowJs: true,
-          paths: { 'express-ciba': [new URL('lib/index.ts', root).pathname] },
+          paths: {
+            'express-ciba': [new URL('lib/index.ts', root).pathname],
+            'express-ciba/browser': [new URL('lib/browser/client.ts', root).pathname],
+            'express-ciba/redis': [new URL('lib/stores/redis.ts', root).pathname],
+            'express-ciba/testing': [new URL('lib/testing/index.ts', root).pathname],
+          },
           noPropertyAccessFromIndexSignature: false,
           noUnusedLocals: false,
           noUnusedParameters: false,
@@ -101,9 +106,35 @@ describe('README.md', () => {
     for (const name of names) expect(readme).to.match(new RegExp(`^\\| \`${name}\``, 'm'), `option ${name}`)
   })
 
-  it('names every error code', () => {
-    const codes = readFileSync(new URL('lib/errors.ts', root), 'utf8').match(/ERR_CIBA_\w+/g) ?? []
+  it('has a paragraph for each error code, and for no other', () => {
+    const source = readFileSync(new URL('lib/errors.ts', root), 'utf8')
+    const codes = new Set(source.match(/ERR_CIBA_\w+/g))
     expect(codes).to.include('ERR_CIBA_OP_FAILED')
-    for (const code of new Set(codes)) expect(readme).to.include(`\`${code}\``)
+    const explained = [...readme.matchAll(/^- \*\*`(ERR_CIBA_\w+)`\*\*[^\n]{20,}/gm)].map(([, code]) => code)
+    expect(explained.toSorted()).to.deep.equal([...codes].toSorted())
+    const mentioned = new Set(readme.match(/ERR_CIBA_[A-Z_]+[A-Z]/g))
+    expect([...mentioned].filter((code) => !codes.has(code))).to.deep.equal([])
+  })
+
+  it('says the status and the "error" of each code as the routes send them', () => {
+    for (const [, code, status, error] of readFileSync(new URL('lib/errors.ts', root), 'utf8').matchAll(
+      /^ {2}(ERR_CIBA_\w+): \{ status: (\d+), error: '(\w+)'(?!, expose)/gm,
+    )) {
+      const [paragraph = ''] =
+        new RegExp(`^- \\*\\*\`${code}\`[\\s\\S]*?(?=\\n-|\\n\\n)`, 'm').exec(readme) ?? []
+      expect(paragraph).to.include(String(status))
+      if (code !== 'ERR_CIBA_REQUEST_REFUSED') expect(paragraph).to.include(`\`${error}\``)
+    }
+  })
+
+  it('has a heading for each link to one', () => {
+    const anchors = [...readme.matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) =>
+      heading
+        .toLowerCase()
+        .replace(/[^\p{L}\p{N} -]/gu, '')
+        .replaceAll(' ', '-'),
+    )
+    const links = [...readme.matchAll(/\]\(#([^)]+)\)/g)].map(([, anchor]) => anchor)
+    expect(links.filter((anchor) => !anchors.includes(anchor as string))).to.deep.equal([])
   })
 })

@@ -1,6 +1,6 @@
 /**
  * What oidc-provider is told where everything is switched on that a CIBA client may use. Builds on the configuration
- * of the examples. Listens to nothing and keeps nothing.
+ * of the test provider. Listens to nothing and keeps nothing.
  */
 import { randomBytes, type X509Certificate } from 'node:crypto'
 import type { TLSSocket } from 'node:tls'
@@ -13,7 +13,8 @@ import {
   type RichAuthorizationRequestsActiveConfiguration,
   type UnknownObject,
 } from 'oidc-provider'
-import { type OpHooks, opConfiguration } from '../../examples/support/op-configuration.ts'
+import { Accounts } from '../../lib/testing/accounts.ts'
+import { type OpHooks, opConfiguration } from '../../lib/testing/op-configuration.ts'
 
 /** The resources that can be asked for, and the format of their access tokens; their scopes are `accounts payments`. */
 export const RESOURCES = {
@@ -51,8 +52,9 @@ export async function fullOpConfiguration(
   options: FullOpConfigurationOptions,
   hooks: OpHooks,
 ): Promise<Configuration> {
-  const { accounts, expiresIn } = options
-  const base = await opConfiguration({ clients: [], accounts, expiresIn, keys: [...options.keys] }, hooks)
+  const { issuer, expiresIn, keys } = options
+  const accounts = new Accounts(options.accounts)
+  const base = await opConfiguration({ issuer, clients: [], accounts, expiresIn, keys }, hooks)
   return {
     ...base,
     adapter: options.adapter,

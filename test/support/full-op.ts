@@ -1,15 +1,16 @@
 /**
- * A real OP (oidc-provider) with everything that a CIBA client may use, over http or TLS on loopback: the one of the
- * examples, configured by `full-op-configuration.ts`, beside a protected resource. Knows nothing of the library.
+ * A real OP (oidc-provider) with everything that a CIBA client may use, over http or TLS on loopback: the test
+ * provider's, configured by `full-op-configuration.ts`, beside a protected resource. Knows nothing of the library.
  */
 import { randomUUID } from 'node:crypto'
 import { createServer, type IncomingHttpHeaders, type Server } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
-import { type Configuration, type KoaContextWithOIDC, Provider } from 'oidc-provider'
-import type { DeviceRequest } from '../../examples/support/devices.ts'
-import { type Approval, type EmbeddedOp, embedOp, type OpCounts } from '../../examples/support/embedded-op.ts'
-import { memoryAdapter } from '../../examples/support/memory-adapter.ts'
-import { listen, stop } from '../../examples/support/servers.ts'
+import type { Configuration, KoaContextWithOIDC } from 'oidc-provider'
+import { type Approval, type EmbeddedOp, embedOp } from '../../lib/testing/embedded-op.ts'
+import type { TestCounts, TestRequest } from '../../lib/testing/index.ts'
+import { memoryAdapter } from '../../lib/testing/memory-adapter.ts'
+import { loadOidcProvider } from '../../lib/testing/oidc-provider.ts'
+import { listen, stop } from '../../lib/testing/servers.ts'
 import { testCertificates } from './certificates.ts'
 import { fullOpConfiguration } from './full-op-configuration.ts'
 import { type ClientRegistration, OpClients } from './op-clients.ts'
@@ -34,20 +35,19 @@ export interface FullOpOptions {
   /** As `tls`, but the OP asks for certificates at `mtlsOrigin` only. @default false */
   readonly mtlsAliases?: boolean
   /** Awaited before the acknowledgement is sent. */
-  readonly onRequest?: (request: DeviceRequest) => void | Promise<void>
+  readonly onRequest?: (request: TestRequest) => void | Promise<void>
   /** Has the last word on what oidc-provider is told. */
   readonly configure?: (configuration: Configuration) => Configuration
 }
 
-export interface FullApproval extends Approval {
+export interface FullApproval extends Omit<Approval, 'rar'> {
   /** What is granted of the `authorization_details`. @default all that was asked for */
   readonly authorizationDetails?: readonly object[]
   /** For the ID token. */
-  readonly amr?: readonly string[]
   readonly sid?: string
 }
 
-export interface FullOpCounts extends OpCounts {
+export interface FullOpCounts extends TestCounts {
   /** Those among the token requests. */
   refresh: number
   revocation: number
@@ -107,6 +107,7 @@ export async function startFullOp(options: FullOpOptions = {}): Promise<FullOp> 
     async makeProvider(hooks) {
       const setup = { ...DEFAULTS, ...options, issuer: own.origin, mtlsOrigin: alias?.origin, adapter, keys }
       const configuration = await fullOpConfiguration(setup, hooks)
+      const { Provider } = await loadOidcProvider()
       const provider = new Provider(own.origin, options.configure?.(configuration) ?? configuration)
       provider.use(async (ctx, next) => {
         await next()

@@ -1,6 +1,6 @@
 /** The clients of the OP for tests: they come while it runs, and hear of logouts. Knows nothing of requests. */
 import type { AdapterFactory, Provider } from 'oidc-provider'
-import { asHttps } from '../../examples/support/op-configuration.ts'
+import { asHttps } from '../../lib/testing/op-configuration.ts'
 
 /** RFC 7591. http URLs on loopback are called as such wherever oidc-provider insists on https. */
 export interface ClientRegistration {

@@ -92,7 +92,7 @@ export function scenes(hook: Mocha.HookFunction = afterEach): (options?: SceneOp
       metadata: metadata as CibaClientMetadata,
       async login({ request, approval, by = browser } = {}) {
         const transaction = await by.begin(request)
-        const { authReqId } = await op.nextRequest()
+        const { authReqId } = await op.waitForRequest()
         const outcome = by.outcome(transaction)
         await op.approve(authReqId, approval)
         return outcome

@@ -33,7 +33,7 @@ export class RecordingStore extends MemoryTransactionStore {
   /** All of them in the clear. */
   transactions(): Promise<Transaction[]> {
     const { open } = recordSealer(deriveKeys([sceneSecret]))
-    return Promise.all(this.written.map((record) => open(record)))
+    return Promise.all(this.written.map(async (record) => (await open(record)) as Transaction))
   }
 }
 

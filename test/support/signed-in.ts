@@ -46,7 +46,8 @@ export async function signIn(
   await web.approve(overrides)
   const { body, text } = await browser.poll(transaction, 5)
   if (body.status !== 'complete') throw new Error(`the poll was answered: ${text}`)
-  while (await web.sessions.read(old)) await new Promise(setImmediate)
+  await browser.get('/me') // which shows that the answer has arrived
+  if (await web.sessions.read(old)) throw new Error('the session before is still there')
   if (overrides === expiring) await age(web, browser)
   return browser
 }

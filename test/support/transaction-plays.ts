@@ -13,7 +13,7 @@ import {
 } from '../../lib/transaction.ts'
 import { transition } from '../../lib/transition.ts'
 import { grant } from './fake-op.ts'
-import { deepFreeze } from './transactions.ts'
+import { deepFreeze, terms } from './transactions.ts'
 
 const start = 1_800_000_000_000
 
@@ -56,6 +56,10 @@ export const answerTypes = [
   'expired',
   'failed',
 ] as const
+
+/** What is said of a complete transaction. */
+const deliveryTypes = ['claimed', 'released', 'sent', 'delivered', 'refused', 'used'] as const
+const sessions = fc.constant({ to: 'the new session' })
 
 /** What is pushed says for which `auth_req_id` it is. */
 function outcomeFor(authReqId: string, type: PushOutcome['type']): PushOutcome {
@@ -119,11 +123,11 @@ const event: fc.Arbitrary<Move['event']> = fc.oneof(
   {
     weight: 3,
     arbitrary: fc
-      .record({ type: fc.constantFrom('claimed', 'claimed', 'released', 'delivered', 'refused'), reporter })
+      .record({ type: fc.constantFrom('claimed', 'claimed', ...deliveryTypes), reporter, sessions })
       .map(
-        ({ type, reporter }) =>
+        ({ type, reporter, sessions }) =>
           (at: number, transaction: Transaction) =>
-            ({ type, holder: reporter(transaction), until: at + 10_000 }) as TransactionEvent,
+            ({ type, holder: reporter(transaction), until: at + 10_000, ...sessions }) as TransactionEvent,
       ),
   },
   {
@@ -145,10 +149,12 @@ const pauseMs = fc.oneof(
 const moves = fc.array(fc.record({ pauseMs, event }), { minLength: 5, maxLength: 60 })
 
 /** Plays the moves on a new transaction, acknowledged or not. */
-function play(script: readonly Move[], deliveryMode: DeliveryMode): Step[] {
+function play(script: readonly Move[], deliveryMode: DeliveryMode, isApproval: boolean): Step[] {
   let at = start
+  const expectations = { requestedAt: start, scope: 'openid' }
+  const approval = isApproval ? terms : undefined
   let transaction: Transaction = newTransaction(
-    { id: 'the-id', owner: 'the-owner', deliveryMode, expectations: { requestedAt: start, scope: 'openid' } },
+    { id: 'the-id', owner: 'the-owner', deliveryMode, expectations, approval },
     at,
   )
   return script.map(({ pauseMs, event: make }) => {
@@ -171,11 +177,13 @@ const opening = fc.constantFrom(0, 1, 1, 2).chain((moves) =>
   }),
 )
 
-/** Holds the property against many plays, in all delivery modes. */
+/** Holds the property against many plays, of logins and approvals, in all delivery modes. */
 export function always(property: (steps: Step[]) => void): void {
   const modes = fc.constantFrom('poll', 'ping', 'push')
   fc.assert(
-    fc.property(opening, moves, modes, (begin, rest, mode) => property(play([...begin, ...rest], mode))),
+    fc.property(opening, moves, modes, fc.boolean(), (begin, rest, mode, isApproval) =>
+      property(play([...begin, ...rest], mode, isApproval)),
+    ),
     { numRuns: 1_500 },
   )
 }

@@ -1,6 +1,7 @@
 /** Transactions in every kind of situation, seen from one instant; plain data, as the state machine has it. */
 import { expect } from 'chai'
 import type {
+  ApprovalTerms,
   CompleteTransaction,
   EndedTransaction,
   PendingTransaction,
@@ -50,6 +51,21 @@ const { grant: _, ...withoutGrant } = complete
 /** A complete transaction whose tokens are gone. */
 export const settled: Omit<CompleteTransaction, 'grant'> = withoutGrant
 export const ended: EndedTransaction = { ...base, authReqId: 'A', state: 'denied', error: 'access_denied' }
+
+/** What makes a transaction an approval. */
+export const terms: ApprovalTerms = {
+  action: 'the-digest',
+  requester: { iss: 'https://op.example.com', sub: 'alice' },
+}
+/** An approval that nobody has used. */
+export const approved: CompleteTransaction = { ...complete, approval: terms }
+/** One that has been used. */
+export const used: Omit<CompleteTransaction, 'grant'> = {
+  ...settled,
+  approval: terms,
+  delivery: 'delivered',
+  usedBy: holder,
+}
 
 export const approval: PushOutcome = { type: 'granted', grant }
 export const denial: PushOutcome = { type: 'denied', error: 'access_denied' }

@@ -5,16 +5,24 @@
 import type { Request, RequestHandler } from 'express'
 import type session from 'express-session'
 import {
+  type Approval,
+  type ApprovalGuardOptions,
+  type ApprovalMessage,
+  type ApprovalParameters,
+  type ApprovalRequest,
   type AuthenticationResult,
   type AuthorizationDetail,
+  type actionDigest,
   CibaError,
   type CibaErrorCode,
   type CibaErrorDetails,
+  type CibaEvents,
   type CibaMiddleware,
   type CibaOptions,
   type CibaRequirements,
   type CibaSession,
   ciba,
+  type EndedStatus,
   type Hint,
   type IdTokenClaims,
   type IdTokenExpectations,
@@ -27,8 +35,8 @@ import {
   processBackchannelAuthenticationGrantResponse,
   type RequestContext,
   RequestRefusedError,
+  requireApproval,
   requireCiba,
-  type StartedTransaction,
   type StoredRecord,
   type TokenSet,
   type TransactionStatus,
@@ -105,7 +113,7 @@ export async function handler(req: Request): Promise<void> {
   sure<Equals<typeof left.endSessionURL, string | undefined>>()
 
   const started = await req.ciba.start({ loginHint: 'ada' })
-  sure<Equals<typeof started, StartedTransaction>>()
+  sure<Equals<typeof started, PendingStatus>>()
   sure<Equals<typeof started.status, 'pending'>>()
   sure<Equals<typeof started.bindingMessage, string | undefined>>()
   // @ts-expect-error: the OP's own id stays on the server.
@@ -114,9 +122,68 @@ export async function handler(req: Request): Promise<void> {
   const status = await req.ciba.poll(started.transaction, { wait: 25 })
   sure<Equals<typeof status, TransactionStatus>>()
   if (status.status === 'pending') sure<Equals<typeof status, PendingStatus>>()
+  if (status.status === 'pending') sure<Equals<typeof status.bindingMessage, string | undefined>>()
+  if (status.status === 'denied') sure<Equals<typeof status, EndedStatus>>()
   if (status.status === 'denied') sure<Equals<typeof status.error, string>>()
+  if (status.status === 'complete') sure<Equals<typeof status.returnTo, string | undefined>>()
   // @ts-expect-error: a complete transaction has no error.
   if (status.status === 'complete') status.error
+}
+
+// Approvals
+
+export async function pay(req: Request): Promise<void> {
+  const action = { pay: '9.99', to: 'ACME', lines: [1, true, null], note: undefined } as const
+  const asked = await req.ciba.requestApproval({ action, bindingMessage: 'auto' })
+  sure<Equals<typeof asked, PendingStatus>>()
+  const request: ApprovalRequest = { action: 'void', anotherPerson: true, loginHint: 'bob', maxAge: 0 }
+  await req.ciba.requestApproval(request)
+  // @ts-expect-error: what shall be approved?
+  await req.ciba.requestApproval({ loginHint: 'bob' })
+  // @ts-expect-error: not JSON.
+  await req.ciba.requestApproval({ action: new Date() })
+  // @ts-expect-error: not JSON.
+  await req.ciba.requestApproval({ action: { amount: 5n } })
+
+  const approval = await req.ciba.useApproval(asked.transaction, action)
+  sure<Equals<typeof approval, Approval>>()
+  sure<Equals<typeof approval.user, IdTokenClaims>>()
+  sure<Equals<typeof approval.tokens, TokenSet>>()
+  sure<Equals<typeof approval.authorizationDetails, readonly AuthorizationDetail[] | undefined>>()
+  const answer = await approval.fetch('https://bank.example.com/payments', { method: 'POST' })
+  sure<Equals<typeof answer, globalThis.Response>>()
+  // @ts-expect-error: of which action?
+  await req.ciba.useApproval(asked.transaction)
+  sure<Equals<typeof req.ciba.approval, Approval | undefined>>()
+}
+
+const byRequest = requireApproval((req) => {
+  sure<Equals<typeof req, Request>>()
+  return { amount: String(req.body.amount) }
+})
+sure<Equals<typeof byRequest, RequestHandler>>()
+requireApproval('delete the account')
+requireApproval(async () => ['a'], { request: { bindingMessage: 'auto' }, transaction: () => undefined })
+requireApproval(null, { request: async ({ body }) => ({ anotherPerson: true, loginHint: body.customer }) })
+// @ts-expect-error: not JSON.
+requireApproval(() => new Map())
+// @ts-expect-error: the action comes first.
+requireApproval('a', { request: { action: 'b' } })
+// @ts-expect-error: no such option.
+requireApproval('a', { header: 'X-Approval' })
+
+sure<Equals<ReturnType<typeof actionDigest>, string>>()
+export const guardOptions: ApprovalGuardOptions = { request: {} satisfies ApprovalParameters }
+
+// Events
+
+export function audit(message: CibaEvents['express-ciba:approval']): string {
+  sure<Equals<typeof message, ApprovalMessage>>()
+  if (message.event === 'used') return `${message.requester} ${message.action} ${message.subject}`
+  // @ts-expect-error: nobody has approved yet.
+  if (message.event === 'requested') return message.subject
+  sure<Equals<typeof message.transaction, string>>()
+  return message.error
 }
 
 // Errors
@@ -134,6 +201,11 @@ export function describeError(error: unknown): string {
     case 'ERR_CIBA_INVALID_TOKEN':
     case 'ERR_CIBA_INSUFFICIENT_AUTHENTICATION':
     case 'ERR_CIBA_FORBIDDEN':
+    case 'ERR_CIBA_APPROVAL_REQUIRED':
+    case 'ERR_CIBA_APPROVAL_PENDING':
+    case 'ERR_CIBA_APPROVAL_REFUSED':
+    case 'ERR_CIBA_APPROVAL_USED':
+    case 'ERR_CIBA_WRONG_ACTION':
       return error.error
   }
   return error.code === 'ERR_CIBA_UNAUTHENTICATED' ? 'sign in first' : error.message

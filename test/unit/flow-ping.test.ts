@@ -1,5 +1,5 @@
 import { expect } from 'chai'
-import type { Notified } from '../../lib/flow.ts'
+import type { Notified } from '../../lib/notifications.ts'
 import type { TokenAnswer } from '../../lib/protocol/token-request.ts'
 import type { Transaction } from '../../lib/transaction.ts'
 import { pingGraceMs, timerMarginMs } from '../../lib/transition.ts'
@@ -26,7 +26,7 @@ describe('Flow in ping mode', () => {
   const wait = (flow = world.flow): Seen<Transaction | undefined> => see(flow.wait(id, { timeoutMs: 60_000 }))
   /** Takes a ping; its 204 has not left before the returned function is called. */
   const ping = async (flow = world.flow, body: unknown = { auth_req_id: authReqId }) => {
-    const notified: Notified = await flow.notify(id, body)
+    const notified: Notified = await flow.notifications.take(id, body)
     if (notified.verdict !== 'accepted') return expect.fail(notified.verdict)
     return async () => {
       notified.proceed()
@@ -34,14 +34,14 @@ describe('Flow in ping mode', () => {
     }
   }
 
-  describe('verifyNotification()', () => {
+  describe('notifications.verify()', () => {
     it('finds the transaction of a genuine token on any instance, without the store (PING-3)', async () => {
       const { notificationToken } = world.op.authentications[0] ?? expect.fail()
       world.store.failsRead = () => true
       for (const flow of [world.flow, world.newFlow()]) {
-        expect(flow.verifyNotification(`Bearer ${notificationToken}`)).to.equal(id)
-        expect(flow.verifyNotification(`Bearer ${notificationToken}1`)).to.equal(undefined)
-        expect(flow.verifyNotification(undefined)).to.equal(undefined)
+        expect(flow.notifications.verify(`Bearer ${notificationToken}`)).to.equal(id)
+        expect(flow.notifications.verify(`Bearer ${notificationToken}1`)).to.equal(undefined)
+        expect(flow.notifications.verify(undefined)).to.equal(undefined)
       }
     })
   })
@@ -65,7 +65,7 @@ describe('Flow in ping mode', () => {
     ]) {
       it(`calls ${JSON.stringify(body)} malformed, and leaves the store alone (PING-15)`, async () => {
         world.store.failsRead = () => true
-        expect(await world.flow.notify(id, body)).to.deep.equal({ verdict: 'malformed' })
+        expect(await world.flow.notifications.take(id, body)).to.deep.equal({ verdict: 'malformed' })
       })
     }
 
@@ -73,14 +73,16 @@ describe('Flow in ping mode', () => {
       const { authReqId: others } = await world.start()
       expect(others).to.equal('auth-req-2')
       for (const other of ['auth-req-2', 'auth-req-11', 'auth-req-', 'x']) {
-        expect(await world.flow.notify(id, { auth_req_id: other })).to.deep.equal({ verdict: 'unauthorized' })
+        expect(await world.flow.notifications.take(id, { auth_req_id: other })).to.deep.equal({
+          verdict: 'unauthorized',
+        })
       }
       expect((await world.stored(id))?.state).to.equal('pending')
     })
 
     it('does not accept pings for what is purged, or never was (PING-17)', async () => {
       world.store.close()
-      expect(await world.flow.notify(id, { auth_req_id: authReqId })).to.deep.equal({
+      expect(await world.flow.notifications.take(id, { auth_req_id: authReqId })).to.deep.equal({
         verdict: 'unauthorized',
       })
     })
@@ -88,7 +90,7 @@ describe('Flow in ping mode', () => {
     it('rejects when the store fails (PING-16)', async () => {
       for (const failure of ['failsRead', 'failsWrite'] as const) {
         world.store[failure] = () => true
-        const notified = see(world.flow.notify(id, { auth_req_id: authReqId }))
+        const notified = see(world.flow.notifications.take(id, { auth_req_id: authReqId }))
         await settle()
         expect(notified.error).to.include({ code: 'ERR_CIBA_STORE_FAILED', status: 503 })
         world.store[failure] = () => false
@@ -284,9 +286,9 @@ describe('Flow in ping mode', () => {
     const startWith = async (...bodies: string[]) => {
       const verdicts: string[] = []
       world.op.onAuthenticate = async (token) => {
-        id = world.flow.verifyNotification(`Bearer ${token}`) ?? expect.fail()
+        id = world.flow.notifications.verify(`Bearer ${token}`) ?? expect.fail()
         for (const auth_req_id of bodies) {
-          const notified = await world.flow.notify(id, { auth_req_id })
+          const notified = await world.flow.notifications.take(id, { auth_req_id })
           verdicts.push(notified.verdict)
           if (notified.verdict === 'accepted') notified.proceed()
           await settle()
@@ -322,7 +324,7 @@ describe('Flow in ping mode', () => {
     it('is unauthorized when the acknowledgement settles another auth_req_id in the last moment (PING-3)', async () => {
       let acknowledge = () => {}
       world.op.onAuthenticate = (token) => {
-        id = world.flow.verifyNotification(`Bearer ${token}`) ?? expect.fail()
+        id = world.flow.notifications.verify(`Bearer ${token}`) ?? expect.fail()
         return new Promise((resolve) => {
           acknowledge = () => resolve({ authReqId: 'settled', expiresIn: 120, interval: 5 })
         })
@@ -335,7 +337,7 @@ describe('Flow in ping mode', () => {
         acknowledge()
         await settle()
       }
-      expect(await world.flow.notify(id, { auth_req_id: 'another' })).to.deep.equal({
+      expect(await world.flow.notifications.take(id, { auth_req_id: 'another' })).to.deep.equal({
         verdict: 'unauthorized',
       })
       expect(start.value).to.include({ state: 'pending', authReqId: 'settled' })

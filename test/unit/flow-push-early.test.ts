@@ -21,14 +21,14 @@ describe('Flow, when a push overtakes the acknowledgement', () => {
   })
 
   const push = async (body: unknown, flow = world.flow): Promise<string> =>
-    (await flow.notify(id, body)).verdict
+    (await flow.notifications.take(id, body)).verdict
   const acknowledgement = { authReqId: early, expiresIn: 120, interval: 5 }
 
   /** Starts, with pushes before the OP acknowledges; gives the verdicts, too. */
   const startWith = async (...bodies: unknown[]) => {
     const verdicts: string[] = []
     world.op.onAuthenticate = async (token) => {
-      id = world.flow.verifyNotification(`Bearer ${token}`) ?? expect.fail()
+      id = world.flow.notifications.verify(`Bearer ${token}`) ?? expect.fail()
       for (const body of bodies) verdicts.push(await push(body))
       expect((await world.stored(id))?.state, 'before the acknowledgement').to.equal('pending')
       return acknowledgement
@@ -75,7 +75,7 @@ describe('Flow, when a push overtakes the acknowledgement', () => {
   it('is dropped, tokens and all, when the acknowledgement never comes (SEC-9)', async () => {
     const fault = new CibaError('ERR_CIBA_OP_FAILED', 'the OP did not answer')
     world.op.onAuthenticate = async (token) => {
-      id = world.flow.verifyNotification(`Bearer ${token}`) ?? expect.fail()
+      id = world.flow.notifications.verify(`Bearer ${token}`) ?? expect.fail()
       expect(await push(tokens)).to.equal('accepted')
       expect(JSON.stringify(await world.stored(id))).to.include('the-access-token')
       throw fault
@@ -96,7 +96,7 @@ describe('Flow, when a push overtakes the acknowledgement', () => {
 
     beforeEach(async () => {
       world.op.onAuthenticate = (token) => {
-        id = world.flow.verifyNotification(`Bearer ${token}`) ?? expect.fail()
+        id = world.flow.notifications.verify(`Bearer ${token}`) ?? expect.fail()
         return new Promise((resolve) => {
           acknowledge = async (authReqId = early) => {
             resolve({ ...acknowledgement, authReqId })
@@ -124,7 +124,7 @@ describe('Flow, when a push overtakes the acknowledgement', () => {
         new Promise((resolve) => {
           answer = () => resolve({ type: 'granted', grant })
         })
-      const notified = see(world.flow.notify(id, tokens))
+      const notified = see(world.flow.notifications.take(id, tokens))
       await settle()
       await acknowledge()
       expect(start.value?.state).to.equal('pending')

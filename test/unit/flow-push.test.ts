@@ -27,7 +27,7 @@ describe('Flow in push mode', () => {
     see(flow.wait(id, { timeoutMs: 600_000 }))
   /** What a push comes to; what is to happen behind the 204 has happened. */
   const push = async (body: unknown = tokens, flow = world.flow): Promise<string> => {
-    const notified = await flow.notify(id, body)
+    const notified = await flow.notifications.take(id, body)
     if (notified.verdict === 'accepted') notified.proceed()
     await settle()
     return notified.verdict
@@ -45,7 +45,7 @@ describe('Flow in push mode', () => {
   describe('start()', () => {
     it('sends the notification token of this transaction (REQ-4)', () => {
       const { notificationToken } = world.op.authentications[0] ?? expect.fail()
-      expect(world.newFlow().verifyNotification(`Bearer ${notificationToken}`)).to.equal(id)
+      expect(world.newFlow().notifications.verify(`Bearer ${notificationToken}`)).to.equal(id)
     })
   })
 
@@ -115,7 +115,7 @@ describe('Flow in push mode', () => {
 
     it('rejects while the keys of the OP cannot be had, and takes the next (PUSH-9)', async () => {
       world.op.onPush = async () => ({ type: 'unavailable', cause: new Error('no keys') })
-      const notified = see(world.flow.notify(id, tokens))
+      const notified = see(world.flow.notifications.take(id, tokens))
       await settle()
       expect(notified.error).to.include({ code: 'ERR_CIBA_OP_UNREACHABLE', status: 503 })
       expect((await world.stored(id))?.state).to.equal('pending')
@@ -137,7 +137,10 @@ describe('Flow in push mode', () => {
     it('makes one login of two at once, on two instances (PUSH-9, SEC-10)', async () => {
       const answer = holdPushes()
       const other = { ...grant, claims: { ...grant.claims, sub: 'second' } }
-      const both = [see(world.flow.notify(id, tokens)), see(world.newFlow().notify(id, tokens))]
+      const both = [
+        see(world.flow.notifications.take(id, tokens)),
+        see(world.newFlow().notifications.take(id, tokens)),
+      ]
       await settle()
       await answer({ type: 'granted', grant: other }, 1)
       await answer(granted, 0)
@@ -157,7 +160,7 @@ describe('Flow in push mode', () => {
 
     it('loses against a cancellation while the tokens are looked at (POLL-14)', async () => {
       const answer = holdPushes()
-      const notified = see(world.flow.notify(id, tokens))
+      const notified = see(world.flow.notifications.take(id, tokens))
       await settle()
       await world.flow.cancel(id)
       await answer(granted)
@@ -171,7 +174,7 @@ describe('Flow in push mode', () => {
   describe('notify() while the store fails', () => {
     it('rejects at once when it cannot be read, and takes the next (PING-16)', async () => {
       world.store.failsRead = () => true
-      const notified = see(world.flow.notify(id, tokens))
+      const notified = see(world.flow.notifications.take(id, tokens))
       await settle()
       expect(notified.error).to.include({ code: 'ERR_CIBA_STORE_FAILED', status: 503 })
       world.store.failsRead = () => false
@@ -181,7 +184,7 @@ describe('Flow in push mode', () => {
 
     it('loses nothing in a short failure: the OP may not push again', async () => {
       world.store.failsWrite = () => true
-      const notified = see(world.flow.notify(id, tokens))
+      const notified = see(world.flow.notifications.take(id, tokens))
       await world.clock.advance(3_000)
       expect(notified.over).to.equal(false)
       world.store.failsWrite = () => false
@@ -193,7 +196,7 @@ describe('Flow in push mode', () => {
 
     it('gives up after five seconds, and takes the next (PING-16)', async () => {
       world.store.failsWrite = () => true
-      const notified = see(world.flow.notify(id, tokens))
+      const notified = see(world.flow.notifications.take(id, tokens))
       await world.clock.advance(5_001)
       expect(notified.error).to.include({ code: 'ERR_CIBA_STORE_FAILED', status: 503 })
       world.store.failsWrite = () => false
@@ -210,7 +213,7 @@ describe('Flow in push mode', () => {
         if (failures-- > 0) throw new Error('the answer is lost')
         return stored
       }
-      const notified = see(world.flow.notify(id, tokens))
+      const notified = see(world.flow.notifications.take(id, tokens))
       await world.clock.advance(1_000)
       expect(notified.value?.verdict).to.equal(accepted)
       expect((await world.stored(id))?.state).to.equal('complete')
@@ -274,7 +277,7 @@ describe('Flow in push mode', () => {
   describe('close()', () => {
     it('waits for the push that is being looked at, and keeps it', async () => {
       const answer = holdPushes()
-      const notified = see(world.flow.notify(id, tokens))
+      const notified = see(world.flow.notifications.take(id, tokens))
       await settle()
       const close = see(world.flow.close())
       await settle()

@@ -65,7 +65,7 @@ describe('Flow', () => {
         world = new FakeWorld(mode)
         const { id } = await world.start()
         const [sent] = world.op.authentications
-        expect(world.flow.verifyNotification(`Bearer ${sent?.notificationToken}`)).to.equal(id)
+        expect(world.flow.notifications.verify(`Bearer ${sent?.notificationToken}`)).to.equal(id)
       })
     }
 
@@ -247,7 +247,9 @@ describe('Flow', () => {
       expect(await world.stored(id)).to.include({ state: 'cancelled' })
       const kept = await world.stored(id)
       expect(JSON.stringify(kept)).to.not.include('the-access-token')
-      expect(await world.flow.notify(id, { auth_req_id: 'auth-req-1' })).to.include({ verdict: 'accepted' })
+      expect(await world.flow.notifications.take(id, { auth_req_id: 'auth-req-1' })).to.include({
+        verdict: 'accepted',
+      })
       expect(world.op.tokenRequests).to.have.length(1)
     })
   })
@@ -300,11 +302,11 @@ describe('Flow', () => {
       if (entry?.transaction.state !== 'complete') return expect.fail('not complete')
       await world.flow.claim(entry.transaction)
       const leaving = new AbortController()
-      const gone = see(world.flow.untilSettled(id, leaving.signal))
+      const gone = see(world.flow.untilSettled(id, 0, leaving.signal))
       leaving.abort()
       await settle()
       expect(gone.over, 'who left').to.equal(true)
-      const wait = see(world.flow.untilSettled(id, new AbortController().signal))
+      const wait = see(world.flow.untilSettled(id, 0, new AbortController().signal))
       await settle()
       expect(wait.over).to.equal(false)
       await world.flow.close()

@@ -70,7 +70,7 @@ describe('startFullOp()', () => {
           )
           expect(op.received.at(-1)?.answer).to.include({ auth_req_id: authReqId, expires_in: 33 })
           expect(await failure(client.tokens(authReqId))).to.include({ error: 'authorization_pending' })
-          await op.approve((await op.nextRequest()).authReqId)
+          await op.approve((await op.waitForRequest()).authReqId)
           expect(calls.filter(({ path }) => path === '/ping')).to.have.length(op.counts.ping)
           expect(op.counts.ping).to.equal(deliveryMode === 'ping' ? 1 : 0)
           expect((await client.tokens(authReqId)).claims).to.include({ sub: 'alice', aud: 'app' })

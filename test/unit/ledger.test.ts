@@ -195,7 +195,7 @@ describe('Ledger', () => {
       }
       const insisted = ledger.insist(id, granted, 5_000)
       await clock.advance(50)
-      expect(await insisted).to.include({ version: 2, changed: false })
+      expect(await insisted).to.include({ version: 2, changed: true })
       expect((await insisted)?.transaction).to.deep.include({ state: 'complete', grant })
       expect(store.written.filter(({ state }) => state === 'complete')).to.have.length(1)
     })

@@ -199,7 +199,7 @@ describe('resolveOptions() with', () => {
     }
 
     for (const name of [
-      ...['loginPage', 'jwksCache', 'refresh', 'telemetry', 'signingKey', 'authorizeStart', 'fapi'],
+      ...['jwksCache', 'refresh', 'telemetry', 'signingKey', 'authorizeStart', 'fapi'],
       ...['constructor', 'hasOwnProperty'],
     ]) {
       it(`refuses "${name}" of no version yet`, () => {
@@ -208,7 +208,7 @@ describe('resolveOptions() with', () => {
     }
 
     it('refuses them in "routes" and "startLimiter" as well', () => {
-      expect(message({ routes: { login: '/l' } })).to.equal('"routes.login" option is unknown')
+      expect(message({ routes: { device: '/l' } })).to.equal('"routes.device" option is unknown')
       expect(message({ routes: { strt: '/l' } })).to.equal(
         '"routes.strt" option is unknown, did you mean "routes.start"?',
       )

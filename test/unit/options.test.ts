@@ -21,6 +21,8 @@ const noRoutes = {
   cancel: false,
   notification: false,
   logout: false,
+  login: false,
+  clientScript: false,
   jwks: false,
   backchannelLogout: false,
 }
@@ -157,6 +159,14 @@ const rules: Record<Exclude<keyof CibaOptions, OpOption>, Rule> = {
       [{}, 'object'],
     ],
   },
+  client: {
+    // What it replaces is in `options-client.test.ts`.
+    read: ({ core }) => core,
+    byDefault: undefined,
+    valid: [],
+    mustBe: 'a client of createCibaClient()',
+    wrong: [...notObject, [{}, 'object'], [{ start: async () => {}, close: async () => {} }, 'object']],
+  },
   routes: {
     read: ({ routes }) => ({ ...routes }),
     byDefault: {
@@ -165,11 +175,13 @@ const rules: Record<Exclude<keyof CibaOptions, OpOption>, Rule> = {
       cancel: '/ciba/cancel',
       notification: '/ciba/notification',
       logout: '/ciba/logout',
+      login: '/ciba/login',
+      clientScript: '/ciba/client.js',
       jwks: false,
       backchannelLogout: false,
     },
     valid: [
-      [{ ...noRoutes, start: '/s', poll: '/a/b.c~d-e_f' }],
+      [{ ...noRoutes, start: '/s', poll: '/a/b.c~d-e_f', login: '/l', clientScript: '/c.js' }],
       [{ ...noRoutes, jwks: '/.well-known/jwks.json', backchannelLogout: '/logged-out' }],
     ],
     mustBe: 'an object of paths',
@@ -231,6 +243,14 @@ const rules: Record<Exclude<keyof CibaOptions, OpOption>, Rule> = {
     valid: [[true], [false]],
     mustBe: 'true or false',
     wrong: notBoolean,
+  },
+  loginPage: {
+    // More of it in `page-options.test.ts`.
+    read: ({ loginPage }) => (loginPage ? loginPage.title : false),
+    byDefault: 'Sign in',
+    valid: [[false], [{}, 'Sign in'], [{ title: 'Bank' }, 'Bank']],
+    mustBe: 'an object, or false',
+    wrong: [...notObject.filter(([value]) => (value as unknown) !== false), [true, 'true']],
   },
   postLogoutRedirect: {
     read: ({ postLogoutRedirect }) => postLogoutRedirect,

@@ -1,6 +1,6 @@
 import type { KeyObject } from 'node:crypto'
 import { expect } from 'chai'
-import { createClient } from '../../lib/client.ts'
+import { createCore } from '../../lib/core.ts'
 import { CibaError } from '../../lib/errors.ts'
 import type { CibaOptions } from '../../lib/index.ts'
 import { requireContext } from '../../lib/profile.ts'
@@ -242,11 +242,11 @@ describe("profile: 'fapi-ciba-id1'", () => {
 
   describe('check()', () => {
     const check = async (options: CibaOptions, request: AuthenticationRequest) => {
-      const client = createClient(resolve({ ...good, ...options }).client)
+      const core = createCore(resolve({ ...good, ...options }).client)
       try {
-        return client.check(request).parameters
+        return core.check(request).parameters
       } finally {
-        await client.close()
+        await core.close()
       }
     }
     const failure = (promise: Promise<unknown>) => promise.then(() => 'none', String)

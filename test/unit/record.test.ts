@@ -1,9 +1,10 @@
 import { expect } from 'chai'
 import { CompactEncrypt } from 'jose'
 import { deriveKeys } from '../../lib/keys.ts'
-import { type RecordSealer, recordSealer, retentionMs } from '../../lib/record.ts'
+import { type RecordSealer, recordSealer } from '../../lib/record.ts'
 import { sealer as sealerFor } from '../../lib/seal.ts'
 import type { StoredRecord } from '../../lib/store.ts'
+import { retentionMs } from '../../lib/transaction.ts'
 import { acknowledged, complete, ended } from '../support/transactions.ts'
 
 const sealerOf = (...secrets: [string, ...string[]]): RecordSealer => recordSealer(deriveKeys(secrets))

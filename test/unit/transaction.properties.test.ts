@@ -25,6 +25,9 @@ describe('any sequence of events', function () {
       for (const { before, after, event } of steps) {
         if (!after) continue
         reached.add(after.state === 'complete' ? after.delivery : after.state)
+        if (event.type === 'used') reached.add('used')
+        if (after.state === 'complete' && after.arrival) reached.add('arriving')
+        if (after.approval && !isOpen(after)) reached.add(`approval ${after.state}`)
         if (after.state === 'ready' && after.lease) pingsInFlight += 1
         if (event.type === 'leased' && isOpen(before) && before.lease) takenOver += 1
         if (event.type === 'pushed') pushes[isOpen(after) ? 'kept' : 'direct'] += 1
@@ -33,7 +36,12 @@ describe('any sequence of events', function () {
       }
     })
     expect([...reached]).to.have.members(
-      'pending ready undelivered delivered refused denied expired failed cancelled'.split(' '),
+      [
+        'pending ready undelivered arriving delivered used refused denied expired failed cancelled'.split(
+          ' ',
+        ),
+        ['complete', 'denied', 'expired', 'failed', 'cancelled'].map((state) => `approval ${state}`),
+      ].flat(),
     )
     expect(Math.min(pingsInFlight, takenOver, ...Object.values(pushes))).to.be.greaterThan(10)
   })
@@ -154,10 +162,47 @@ describe('any sequence of events', function () {
   it('never has two claims held at once, nor a word from anybody but the claimant (SEC-7)', () => {
     always((steps) => {
       for (const { before, event, at, after } of steps) {
-        if (before.state !== 'complete' || !after) continue
+        if (before.state !== 'complete' || before.approval || !after) continue
         const { claim } = before
         const own = 'holder' in event && claim?.holder === event.holder
         expect(own || (event.type === 'claimed' && (!claim || at >= claim.until))).to.equal(true)
+      }
+    })
+  })
+
+  it('remembers a session from its answer on until it is settled, or another answer has left (SEC-7)', () => {
+    always((steps) => {
+      for (const { before, event, after } of steps) {
+        if (after?.state !== 'complete' || before.state !== 'complete') continue
+        if (after.delivery !== 'undelivered') expect(after).to.not.have.property('arrival')
+        else if (event.type !== 'sent') expect(after.arrival).to.deep.equal(before.arrival)
+        else expect(after.arrival).to.have.property('holder', after.claim?.holder)
+      }
+    })
+  })
+
+  it('has no approval used twice, nor before it was given, nor claimed; and no login used (SEC-9)', () => {
+    always((steps) => {
+      const uses = steps.filter(({ event, after }) => event.type === 'used' && after)
+      expect(uses.length).to.be.at.most(1)
+      for (const { before, event, after } of uses) {
+        expect(before)
+          .to.include({ state: 'complete', delivery: 'undelivered' })
+          .and.have.property('approval')
+        expect(after).to.include({ usedBy: 'holder' in event && event.holder })
+      }
+      for (const { after } of steps) {
+        if (!after) continue
+        if (!after.approval) expect(after).to.not.have.property('usedBy')
+        else expect(after).to.not.have.any.keys('claim', 'arrival')
+      }
+    })
+  })
+
+  it('never forgets what an approval is for, nor makes a login one', () => {
+    always((steps) => {
+      for (const { before, after } of steps) {
+        if (after) expect(after.approval).to.deep.equal(before.approval)
       }
     })
   })

@@ -1,0 +1,129 @@
+/** `npm start`: runs one of the examples until it ends or is told to, with Ctrl-C. Knows them by name only. */
+import { parseArgs } from 'node:util'
+import { type ExampleSettings, type RunningExample, runWebExample } from './support/web-example.ts'
+
+interface Example {
+  /** One line for the list. */
+  readonly about: string
+  /** What to do first. */
+  readonly story: string
+  run(settings: ExampleSettings): Promise<RunningExample>
+}
+
+const examples: Readonly<Record<string, Example>> = {
+  login: {
+    about: 'people sign in by approving on their phone',
+    story: 'Open both, side by side. Sign in as alice or bob in the app, then approve on the phone.',
+    run: async (settings) => runWebExample((await import('./login/app.ts')).createApp, settings),
+  },
+  'call-centre': {
+    about: 'an agent verifies several callers at once',
+    story: `Open both, side by side. Sign in as agent: approve that on the phone. Then verify the callers; the phone
+shows the requests of all of them.`,
+    run: async (settings) => runWebExample((await import('./call-centre/app.ts')).createApp, settings),
+  },
+  kiosk: {
+    about: 'a shared screen that forgets who was there',
+    story: `Open both, side by side. Show your tickets as alice or bob. Then leave the screen alone, and it signs out
+by itself.`,
+    run: async (settings) => runWebExample((await import('./kiosk/app.ts')).createApp, settings),
+  },
+  payment: {
+    about: 'each payment is approved by itself, with its amount and payee',
+    story: `Open both, side by side. Sign in as alice or bob, then pay somebody: the phone shows what exactly is to be
+approved.`,
+    run: async (settings) => runWebExample((await import('./payment/app.ts')).createApp, settings),
+  },
+  agent: {
+    about: 'a process without a browser that asks its owner, and survives being killed',
+    story:
+      'Open the phone and decide for alice. Before you do: press Enter to kill the agent, and see it go on.',
+    run: async (settings) => (await import('./agent/supervisor.ts')).runAgent(settings),
+  },
+}
+
+const list = Object.entries(examples).map(([name, { about }]) => `  ${name.padEnd(13)}${about}`)
+
+const USAGE = `Usage: npm start [example] -- [--mode poll|ping]
+
+${list.join('\n')}
+
+  --mode poll  the app asks the OP for the outcome (default)
+  --mode ping  the OP tells the app that there is one
+  --help       this text
+
+Environment: PORT (default 3000) for the app, OP_PORT (default 3001) for the OP; 0 for any free port.`
+
+class UsageError extends Error {}
+
+async function run(example: Example, settings: ExampleSettings): Promise<void> {
+  const { addresses, ended, stop } = await example.run(settings)
+  const { app, phone } = addresses
+  console.log(`
+${app === undefined ? '' : `The app:    ${app}\n`}The phone:  ${phone}
+
+${example.story}
+Delivery mode: ${settings.mode}. Ctrl-C ends everything.
+`)
+  const told = new Promise<void>((resolve) => {
+    process.on('SIGINT', resolve).on('SIGTERM', resolve)
+  })
+  await Promise.race([told, ended ?? told])
+  await stop()
+}
+
+function readSettings(args: string[], env: NodeJS.ProcessEnv): ExampleSettings & { help: boolean } {
+  const { values, positionals } = readArguments(args)
+  const { mode, help } = values
+  const [name = 'login', ...more] = positionals
+  if (more.length > 0) throw new UsageError(`one example at a time, not ${positionals.join(' and ')}`)
+  if (!Object.hasOwn(examples, name)) throw new UsageError(`there is no example "${name}"`)
+  if (mode !== 'poll' && mode !== 'ping') throw new UsageError(`--mode must be poll or ping, not ${mode}`)
+  if (mode === 'ping' && name === 'agent')
+    throw new UsageError('the agent listens nowhere, so the OP cannot ping it: --mode must be poll')
+  const { PORT, OP_PORT } = env
+  return {
+    name,
+    mode,
+    help,
+    port: readPort('PORT', PORT, 3000),
+    opPort: readPort('OP_PORT', OP_PORT, 3001),
+  }
+}
+
+function readArguments(args: string[]) {
+  try {
+    return parseArgs({
+      args,
+      allowPositionals: true,
+      options: {
+        mode: { type: 'string', default: 'poll' },
+        help: { type: 'boolean', short: 'h', default: false },
+      },
+    })
+  } catch (error) {
+    throw new UsageError((error as Error).message)
+  }
+}
+
+function readPort(name: string, value: string | undefined, fallback: number): number {
+  if (!value) return fallback
+  const port = Number(value)
+  if (!Number.isInteger(port) || port < 0 || port > 65535)
+    throw new UsageError(`${name} must be a port, not ${value}`)
+  return port
+}
+
+try {
+  const { help, ...settings } = readSettings(process.argv.slice(2), process.env)
+  if (help) console.log(USAGE)
+  else await run(examples[settings.name] as Example, settings)
+} catch (error) {
+  process.exitCode = 1
+  const { code, port } = error as { code?: string; port?: number }
+  if (error instanceof UsageError) console.error(`${error.message}\n\n${USAGE}`)
+  else if (code === 'EADDRINUSE') {
+    const again = ['npm start', ...process.argv.filter((word) => Object.hasOwn(examples, word))].join(' ')
+    console.error(`Port ${port} is already in use. Choose others: PORT=4000 OP_PORT=4001 ${again}`)
+  } else throw error
+}

@@ -1,0 +1,124 @@
+/**
+ * Builds the parts of a CIBA client: options in, a running {@link Flow} and what comes after it out. Knows nothing of
+ * who uses it.
+ */
+
+import { systemClock } from './clock.ts'
+import { Flow } from './flow.ts'
+import type { Grant, TokenSet } from './grant.ts'
+import { Jobs } from './jobs.ts'
+import { deriveKeys } from './keys.ts'
+import { Ledger } from './ledger.ts'
+import { LogoutMarks } from './logout-marks.ts'
+import type { ResolvedClientOptions } from './options.ts'
+import { requireContext } from './profile.ts'
+import {
+  type AuthenticationRequest,
+  type CheckedRequest,
+  checkAuthenticationRequest,
+  type Hint,
+} from './protocol/authentication-request.ts'
+import { connect } from './protocol/connection.ts'
+import { ecosystemTimeoutMs } from './protocol/granted.ts'
+import { endSessionURL, type LogoutToken, revoke, verifyLogoutToken } from './protocol/logout.ts'
+import { notificationTokens } from './protocol/notification.ts'
+import { createOp } from './protocol/op.ts'
+import { refresh } from './protocol/refresh.ts'
+import { fetchResource, fetchUserInfo, type UserInfo } from './protocol/resource.ts'
+import { recordSealer } from './record.ts'
+import { sealer } from './seal.ts'
+import { type SealedKeys, sealedKeys } from './sealed-keys.ts'
+import { TokenKeeper } from './token-keeper.ts'
+
+/** A flow with its surroundings. */
+export interface Core {
+  readonly options: ResolvedClientOptions
+  readonly flow: Flow
+  /** Keeps tokens fresh. */
+  readonly keeper: TokenKeeper
+  /** What granted tokens are for, and how they end. */
+  readonly tokens: TokenUse
+  /** Makes tokens worthless at the OP; goes on although nobody waits. Never rejects. */
+  revoke(tokens: () => Promise<TokenSet>): Promise<void>
+  /** Whom the OP has logged out. */
+  readonly logoutMarks: LogoutMarks
+  /** DPoP keys, in the form in which they leave this process [AUTH-7]. */
+  readonly dpopKeys: SealedKeys
+  /** Checks `request` on top of the `authorizationParams` option; see {@link checkAuthenticationRequest}. */
+  check(request: AuthenticationRequest): CheckedRequest
+  /** Makes a name for a value that a limiter may store: it says nothing about the value, on no instance. */
+  readonly pseudonymKey: Uint8Array
+  /** Lets waiting callers go, follows token requests to their end, and leaves nothing running. */
+  close(): Promise<void>
+}
+
+/** See the functions of the same names in `protocol/`. */
+export interface TokenUse {
+  fetch(grant: Pick<Grant, 'tokens' | 'dpopKey'>, url: string | URL, init?: RequestInit): Promise<Response>
+  userInfo(grant: Grant): Promise<UserInfo>
+  endSessionURL(tokens: TokenSet, postLogoutRedirect: string | undefined): Promise<string | undefined>
+  verifyLogoutToken(token: string): Promise<LogoutToken>
+}
+
+export function createCore(options: ResolvedClientOptions): Core {
+  const { store, marksStore, tokenTimeoutMs, profile } = options
+  const keys = deriveKeys(options.secrets)
+  const connection = connect(options.op)
+  const op = createOp(connection)
+  const flow = new Flow({
+    op,
+    ledger: new Ledger(
+      store,
+      recordSealer(keys, `${options.op.clientID} ${options.op.issuer.href}`),
+      systemClock,
+    ),
+    notificationTokens: notificationTokens(keys),
+    clock: systemClock,
+    deliveryMode: options.op.deliveryMode,
+    tokenTimeoutMs,
+    // Keys may be fetched twice, when the OP has just rotated them.
+    validationTimeoutMs:
+      2 * options.op.timeoutMs + (options.op.validateIdTokenClaims ? ecosystemTimeoutMs : 0),
+  })
+  const keeper = new TokenKeeper({
+    refresh: (grant) => refresh(connection, grant, tokenTimeoutMs),
+    clock: systemClock,
+  })
+  const jobs = new Jobs()
+  let closed: Promise<void> | undefined
+  return {
+    options,
+    flow,
+    keeper,
+    tokens: {
+      fetch: (grant, url, init) => fetchResource(connection, grant, url, init, profile !== undefined),
+      userInfo: (grant) => fetchUserInfo(connection, grant),
+      endSessionURL: (tokens, redirect) => endSessionURL(connection, tokens, redirect),
+      verifyLogoutToken: (token) => verifyLogoutToken(connection, token),
+    },
+    revoke: (tokens) => jobs.run(async () => revoke(connection, await tokens())),
+    logoutMarks: new LogoutMarks(marksStore, keys, systemClock),
+    dpopKeys: sealedKeys(sealer(keys, 'dpop key')),
+    check(request) {
+      if (typeof request !== 'object' || request === null) return checkAuthenticationRequest(request)
+      const given = Object.fromEntries(Object.entries(request).filter(([, value]) => value !== undefined))
+      const checked = checkAuthenticationRequest({
+        ...options.authorizationParams,
+        ...(given as unknown as Hint),
+      })
+      if (profile) requireContext(checked)
+      return checked
+    },
+    pseudonymKey: keys[0].pseudonym,
+    close() {
+      closed ??= (async () => {
+        await flow.close()
+        await keeper.close()
+        await jobs.ended()
+        await connection.close()
+        if (options.ownsStore) await Promise.all([store.close?.(), marksStore.close?.()])
+      })()
+      return closed
+    },
+  }
+}
