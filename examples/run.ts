@@ -76,6 +76,9 @@ function readSettings(args: string[], env: NodeJS.ProcessEnv): ExampleSettings &
   const { values, positionals } = readArguments(args)
   const { mode, help } = values
   const [name = 'login', ...more] = positionals
+  // npm keeps options before "--" to itself, and passes their values on.
+  if (more.some((word) => word === 'poll' || word === 'ping'))
+    throw new UsageError(`options go after "--": npm start ${name} -- --mode ${more.at(-1)}`)
   if (more.length > 0) throw new UsageError(`one example at a time, not ${positionals.join(' and ')}`)
   if (!Object.hasOwn(examples, name)) throw new UsageError(`there is no example "${name}"`)
   if (mode !== 'poll' && mode !== 'ping') throw new UsageError(`--mode must be poll or ping, not ${mode}`)

@@ -183,7 +183,7 @@ function finish(outcome: Exclude<CibaState, CibaPending>): void {
 
 /** What the heading says already needs no code. */
 function codeOf(status: string, error: string): string {
-  return error === status || error === 'expired_token' ? '' : text('code', { code: error })
+  return [status, 'expired_token', 'access_denied'].includes(error) ? '' : text('code', { code: error })
 }
 
 function fail(error: unknown): void {

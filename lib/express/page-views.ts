@@ -218,7 +218,7 @@ function outcome({ view, texts, links }: Page): Html {
 
 /** What the heading says already needs no code. */
 function codeOf({ status, error }: { status: string; error: string }, { code }: LoginPageTexts): HtmlValue {
-  return error !== status && error !== 'expired_token' && fill(code, { code: error })
+  return ![status, 'expired_token', 'access_denied'].includes(error) && fill(code, { code: error })
 }
 
 function signedIn({ texts, links }: Page, continueTo: string): Html {

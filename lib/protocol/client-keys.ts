@@ -18,10 +18,16 @@ import { types } from 'node:util'
 type CryptoKey = webcrypto.CryptoKey
 
 /** A private key: JWK, `KeyObject`, `CryptoKey` or PEM. */
-export type PrivateKeyMaterial = JsonWebKey | AnyJsonWebKey | KeyObject | CryptoKey | string
+export type PrivateKeyMaterial = Jwk | JwkOfOthers | KeyObject | CryptoKey | string
+
+/** Node's own type for it has another name in its newest types. */
+interface Jwk {
+  readonly kty?: string | undefined
+  readonly [member: string]: unknown
+}
 
 /** The types of others for a JWK, that of browsers among them, have no index signature. */
-interface AnyJsonWebKey {
+interface JwkOfOthers {
   readonly kty?: string | undefined
   readonly alg?: string | undefined
 }

@@ -153,8 +153,15 @@ describe('the package', function () {
       runsAnApp(() => project)
 
       if (peers.some((peer) => peer.startsWith('@types/express@'))) {
+        const tsc = join(ROOT, 'node_modules/typescript/bin/tsc')
+
         it('compiles in a strict TypeScript project', () => {
-          run(project, process.execPath, join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.json')
+          run(project, process.execPath, tsc, '-p', 'tsconfig.json')
+        })
+
+        it('compiles with the newest types of Node, too', () => {
+          run(project, 'npm', 'install', '--no-audit', '--no-fund', '--ignore-scripts', '@types/node@latest')
+          run(project, process.execPath, tsc, '-p', 'tsconfig.json')
         })
       }
     })
