@@ -68,7 +68,7 @@ describe('the login page in a browser', function () {
     await op.waitForRequest('alice')
     await op.deny('alice')
     await sees(page, 'Denied')
-    expect(await page.locator('#outcome-code').textContent()).to.equal('Code: access_denied')
+    expect(await page.locator('#outcome-code').textContent(), 'the heading says it').to.equal('')
     await page.getByRole('link', { name: 'Try again' }).click()
     expect(await page.getByLabel('User name').inputValue()).to.equal('alice')
     await page.getByRole('button', { name: 'Send request' }).click()

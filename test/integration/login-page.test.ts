@@ -131,7 +131,18 @@ for (const { name, express } of expressVersions) {
       await browser.poll(transaction, 5)
       const answer = await look(browser, `/ciba/login?transaction=${transaction}`)
       expect(answer.status).to.equal(200)
-      expect(answer.text).to.include('data-status="denied"').and.include('Code: access_denied')
+      expect(answer.text).to.include('data-status="denied"').and.not.include('Code: access_denied')
+    })
+
+    it('shows the code of what needs one', async () => {
+      const web = await start()
+      const browser = web.browser()
+      const transaction = transactionOf(await begin(browser))
+      web.op.onToken(tokenError('unauthorized_client'))
+      await web.op.ping(`${web.origin}/ciba/notification`)
+      await browser.poll(transaction, 5)
+      const answer = await look(browser, `/ciba/login?transaction=${transaction}`)
+      expect(answer.text).to.include('data-status="failed"').and.include('Code: unauthorized_client')
     })
 
     it('cancels by form', async () => {
