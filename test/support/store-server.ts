@@ -25,7 +25,7 @@ export async function startStoreServer(): Promise<StoreServer> {
   const store = new MemoryTransactionStore()
   const sockets = new Set<Socket>()
   const send = (socket: Socket, line: Line) => {
-    if (socket.writable) socket.write(`${JSON.stringify(line)}\n`)
+    if (socket.writable) socket.write(`${textOf(line)}\n`)
   }
   async function answer(question: Question): Promise<StoredRecord | boolean | undefined> {
     if (question.ask === 'read') return store.read(question.id)
@@ -55,6 +55,11 @@ export async function startStoreServer(): Promise<StoreServer> {
       store.close()
     },
   }
+}
+
+/** Newer versions of Node end a line at U+2028 and U+2029, too. */
+function textOf(message: object): string {
+  return JSON.stringify(message).replaceAll('\u2028', '\\u2028').replaceAll('\u2029', '\\u2029')
 }
 
 function linesOf(socket: Socket, listener: (line: string) => void): void {
@@ -116,7 +121,7 @@ export class RemoteStore implements TransactionStore {
     return new Promise((resolve, reject) => {
       if (!this.#socket.writable) return reject(new Error('the store is closed'))
       this.#asked.set(number, { resolve, reject })
-      this.#socket.write(`${JSON.stringify({ number, ...question })}\n`)
+      this.#socket.write(`${textOf({ number, ...question })}\n`)
     })
   }
 
