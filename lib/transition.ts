@@ -216,7 +216,9 @@ function deliver(
     }
     case 'delivered':
     case 'refused': {
-      if (claim?.holder !== event.holder) return undefined
+      // A browser may show up although whoever took over has given up.
+      const by = claim ?? (event.type === 'delivered' ? rest.arrival : undefined)
+      if (by?.holder !== event.holder) return undefined
       const { arrival: _, ...over } = rest
       return { ...over, delivery: event.type }
     }

@@ -302,7 +302,8 @@ export function startCiba(body: object = {}, options: StartCibaOptions = {}): Ci
     async cancel() {
       await begun
       if (over.signal.aborted) return
-      await send(cancel, { transaction }, signal)
+      // Not by the caller's signal: who leaves after it wants it told all the same.
+      await send(cancel, { transaction }, AbortSignal.timeout(10_000))
       wake()
     },
     [Symbol.asyncIterator]: read,

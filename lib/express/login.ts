@@ -14,13 +14,13 @@ import { isArriving, shortId, type Transaction } from '../transaction.ts'
 import { clientErrorStatus } from './answers.ts'
 import type { AuthenticationResult, ResolvedOptions } from './options.ts'
 import {
-  arrivalOf,
   endSession,
   freezeSession,
   type Login,
   loginOf,
   type Move,
   moveLogin,
+  originOf,
   ownerOf,
 } from './session.ts'
 
@@ -84,7 +84,7 @@ export async function pollForLogin(
       timer ??= setTimeout(() => late.abort(), patienceMs)
       transaction = await flow.untilSettled(id, since, AbortSignal.any([gone.signal, late.signal]))
     }
-    if (transaction) return standing(req, transaction, since)
+    if (transaction) return standing(req, transaction)
     // Its record is gone, or it was started by who was signed in here before.
     const login = loginOf(req)
     return login && login.transaction === id ? { status: 'complete' } : undefined
@@ -94,7 +94,7 @@ export async function pollForLogin(
   }
 }
 
-function standing(req: Request, transaction: Transaction, since: number): Standing {
+function standing(req: Request, transaction: Transaction): Standing {
   switch (transaction.state) {
     case 'pending':
     case 'ready':
@@ -105,10 +105,8 @@ function standing(req: Request, transaction: Transaction, since: number): Standi
       if (loginOf(req)?.transaction === transaction.id) return complete(transaction)
       // Another answer brings the new session to this browser; this one must not bring the old one back.
       freezeSession(req)
-      // Somebody else keeps the claim longer than anyone should wait, or an answer has left that may be lost.
-      if (transaction.delivery === 'undelivered' && !isArriving(transaction, since)) {
-        return { status: 'pending', transaction }
-      }
+      // An answer that is on its way may be lost: who has its cookie is told by the next poll.
+      if (transaction.delivery === 'undelivered') return { status: 'pending', transaction }
       return complete(transaction)
     case 'denied':
     case 'expired':
@@ -202,8 +200,8 @@ function settleWithAnswer(req: Request, res: Response, claim: Claim, move: Move,
 /** Whether this request may be the first one of a new session. */
 export function isUnconfirmed({ flow }: Pick<LoginParts, 'flow'>, req: Request): boolean {
   const login = loginOf(req)
-  const arrival = arrivalOf(req)
-  return login !== undefined && arrival !== undefined && flow.isUnconfirmed(login.transaction, arrival)
+  const origin = originOf(req)
+  return login !== undefined && origin !== undefined && flow.isUnconfirmed(login.transaction, origin)
 }
 
 /**
@@ -215,15 +213,15 @@ export async function confirmLogin(
   req: Request,
 ): Promise<void> {
   const login = loginOf(req)
-  const arrival = arrivalOf(req)
-  if (!login || !arrival) return
+  const origin = originOf(req)
+  if (!login || !origin) return
   const confirm = async () => {
     // This first: without it nobody can ask for the login again, whatever the record says.
-    await endSession(req, arrival.from, ({ transaction }) => {
+    await endSession(req, origin.from, ({ transaction }) => {
       // A refresh of the login before must not bring its session back.
       core.keeper.end(transaction).catch(() => {})
     })
-    await flow.confirm(login.transaction, arrival)
+    await flow.confirm(login.transaction, origin)
   }
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<void>((resolve) => {

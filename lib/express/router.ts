@@ -4,6 +4,7 @@
  */
 
 import type { NextFunction, Request, RequestHandler, Response } from 'express'
+import type { Core } from '../core.ts'
 import { CibaError } from '../errors.ts'
 import { sendEmpty, sendError, sendJson } from './answers.ts'
 import { readBody } from './body.ts'
@@ -48,7 +49,7 @@ export function router(parts: RouterParts): RequestHandler {
       else await handler(req, res)
     })
   addForm(options.routes.start, startHandler(parts))
-  add(options.routes.poll, pollHandler)
+  add(options.routes.poll, (req, res) => pollHandler(parts, req, res))
   addForm(options.routes.cancel, cancelHandler)
   const afterLogout = asSeenByBrowsers(options, options.postLogoutRedirect)
   add(options.routes.logout, (req, res) => logoutHandler(req, res, afterLogout))
@@ -81,12 +82,12 @@ export function router(parts: RouterParts): RequestHandler {
     // while, or the cookie be for other paths.
     const isAnError = isMissing && (isSessionInDoubt || handler !== undefined)
     isSessionInDoubt = false
+    if (page) setLoginPage(req, page.path, options.client.baseURL)
     if (isAnError) {
       fail(isPage && hasSeenSession ? sessionsAway() : noSession())
       return
     }
     req.ciba = new RequestContext(parts, req, res)
-    if (page) setLoginPage(req, page.path, options.client.baseURL)
     const go = () => {
       // Express 4 would let a rejection go unhandled.
       if (handler) handler(req, res).catch(fail)
@@ -98,11 +99,20 @@ export function router(parts: RouterParts): RequestHandler {
   }
 }
 
+/** Before anything of this request is saved: others may know more of its login. */
+function saveNoOlder(core: Core, req: Request): void {
+  saveNewest(
+    req,
+    (login) => newestLogin(core, login),
+    ({ transaction }) => core.keeper.hasEnded(transaction),
+  )
+}
+
 /** What a signed-in session needs before it is served; `undefined`: no time. */
 function checkLogin(parts: RouterParts, req: Request): Promise<void> | undefined {
   const { options, core } = parts
   if (!req.ciba.isAuthenticated()) return undefined
-  saveNewest(req, (login) => newestLogin(core, login))
+  saveNoOlder(core, req)
   const isToConfirm = isUnconfirmed(parts, req)
   const mayBeOver = options.routes.backchannelLogout !== false
   if (!isToConfirm && !mayBeOver) return undefined
@@ -136,7 +146,7 @@ function startHandler(parts: RouterParts): FormHandler {
   }
 }
 
-async function pollHandler(req: Request, res: Response): Promise<void> {
+async function pollHandler({ core }: RouterParts, req: Request, res: Response): Promise<void> {
   const wait = waitOf(req)
   const { sessionID } = req
   const status = await req.ciba.poll(transactionOf(req), { wait })
@@ -144,7 +154,10 @@ async function pollHandler(req: Request, res: Response): Promise<void> {
     res.set('Retry-After', String(status.interval))
   }
   // A login has moved into a new session, or another answer brings it; whoever else has waited has only an old copy.
-  if (wait > 0 && req.sessionID === sessionID) await refreshSession(req)
+  if (wait > 0 && req.sessionID === sessionID) {
+    await refreshSession(req)
+    saveNoOlder(core, req)
+  }
   sendJson(res, 200, status)
 }
 

@@ -38,11 +38,11 @@ export interface CibaSession {
   /** Binds transactions to this session, also after its id has changed [SEC-6]. */
   readonly owner: string
   readonly login?: Login
-  readonly arrival?: Arrival
+  readonly origin?: Origin
 }
 
 /** Where the login of a session came from. */
-interface Arrival extends DeliveryName {
+interface Origin extends DeliveryName {
   /** The session that the browser had before. */
   readonly from: string
 }
@@ -124,8 +124,8 @@ export function loginOf(req: Request): Login | undefined {
   return req.session?.ciba?.login
 }
 
-export function arrivalOf(req: Request): Arrival | undefined {
-  return req.session?.ciba?.arrival
+export function originOf(req: Request): Origin | undefined {
+  return req.session?.ciba?.origin
 }
 
 /** Sessions that a login is moving into, and that no store has yet. */
@@ -193,12 +193,17 @@ export async function adoptLogin(
 
 /**
  * Keeps an old copy of a session from being written over newer tokens: whatever this request saves, it saves with the
- * newest that `newestOf` knows.
+ * newest that `newestOf` knows; and nothing of a login that `hasEnded` meanwhile, by a logout for example.
  */
-export function saveNewest(req: Request, newestOf: (login: Login) => Login | undefined): void {
+export function saveNewest(
+  req: Request,
+  newestOf: (login: Login) => Login | undefined,
+  hasEnded: (login: Login) => boolean,
+): void {
   const { session } = req
   beforeSaving(session, () => {
     const { ciba } = session
+    if (ciba?.login && hasEnded(ciba.login)) return false
     const newest = ciba?.login && newestOf(ciba.login)
     if (newest) session.ciba = { ...ciba, login: newest }
     return true
@@ -216,15 +221,15 @@ function beforeSaving(session: Session, prepare: () => boolean): void {
   Object.defineProperty(session, 'save', { value, configurable: true, writable: true })
 }
 
-/** What a session holds, the cookie aside, in a form that can be compared. */
+/** What a session holds, and how long its cookie lasts, in a form that can be compared. */
 function contentOf(session: Partial<SessionData>): string {
-  return JSON.stringify({ ...session, cookie: undefined })
+  return JSON.stringify({ ...session, cookie: session.cookie?.originalMaxAge })
 }
 
 /**
  * Moves everything in the session, and `login`, into a new session with a new id [SEC-7], and saves it.
  * `beforeSave` runs in the new session. When that or the saving fails, the request has its old session back. What a
- * session held for one person does not pass to another. `name` is that of the answer: see {@link arrivalOf}.
+ * session held for one person does not pass to another. `name` is that of the answer: see {@link originOf}.
  *
  * `undefined`: the old session has ended meanwhile, by a logout or by another login. With `hasWaited` its data is
  * read again too, since others may have written to it; otherwise what this request wrote to it counts.
@@ -240,11 +245,12 @@ export async function moveLogin(
   beforeSave: () => Promise<void>,
 ): Promise<Move | undefined> {
   const store = storeOf(req) as Store & { generate(req: Request): void }
-  const { session: old, sessionID: oldID } = req
+  const { session: old, sessionID } = req
+  const oldID = old.id // also that of a frozen session
   const owner = old.ciba?.owner
   const stored = await load(store, oldID)
   if (owner === undefined || stored?.ciba?.owner !== owner) return undefined
-  const back = () => Object.assign(req, { session: old, sessionID: oldID })
+  const back = () => Object.assign(req, { session: old, sessionID })
   store.generate(req)
   const newID = req.sessionID
   arriving.add(req.session)
@@ -254,7 +260,7 @@ export async function moveLogin(
   const ciba: CibaSession = {
     owner: isSomebodyElse ? randomBytes(32).toString('base64url') : owner,
     login,
-    arrival: { ...name, from: oldID },
+    origin: { ...name, from: oldID },
   }
   Object.assign(req.session, isSomebodyElse ? {} : copyOf(from), { ciba })
   try {

@@ -212,4 +212,49 @@ for (const { name, express } of expressVersions) {
       })
     }
   })
+
+  describe(`a logout while other requests are under way (${name})`, () => {
+    const start = webs()
+
+    for (const session of [{}, { rolling: true }, { resave: true, rolling: true }]) {
+      it(`is not undone by one that writes to its old copy of the session, with ${JSON.stringify(session)}`, async () => {
+        let arrive = () => {}
+        let proceed = () => {}
+        const arrived = new Promise<void>((resolve) => {
+          arrive = resolve
+        })
+        const free = new Promise<void>((resolve) => {
+          proceed = resolve
+        })
+        const own = handled(async (req, res) => {
+          arrive()
+          await free
+          Object.assign(req.session, { cart: [1] })
+          res.json({})
+        })
+        const web = await start({ express, session, own: (app) => app.post('/slow', own) })
+        const browser = await signIn(web)
+        const slow = browser.copy()
+        const answer = slow.post('/slow')
+        await arrived
+        const before = browser.copy()
+        expect((await browser.post('/ciba/logout')).status).to.equal(204)
+        proceed()
+        expect((await answer).status).to.equal(200)
+        expect((await before.get('/me')).body.signedIn).to.equal(false)
+        expect((await slow.get('/me')).body.signedIn).to.equal(false)
+      })
+    }
+
+    it('is not undone by a poll that waits, with resave', async () => {
+      const web = await start({ express, session: { resave: true } })
+      const browser = await signIn(web)
+      const transaction = await browser.begin('bob')
+      const held = await browser.copy().hold(transaction, web, 0.5)
+      const before = browser.copy()
+      await browser.post('/ciba/logout')
+      await held.answer
+      expect((await before.get('/me')).body.signedIn).to.equal(false)
+    })
+  })
 }

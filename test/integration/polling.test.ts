@@ -310,7 +310,10 @@ describe('a token request', function () {
       let impatient = 0
       while ((await browser.poll(transaction)).body.status === 'pending') impatient++
       expect(impatient).to.be.above(20)
-      for (const { body } of await Promise.all(waiting)) expect(body).to.include({ status: 'complete' })
+      // One of all has brought the cookie; the others say "pending" as long as that may be lost.
+      for (const { body } of await Promise.all(waiting))
+        expect(['complete', 'pending']).to.include(body.status)
+      expect((await browser.poll(transaction)).body).to.include({ status: 'complete' })
       expect(op.callsTo('token')).to.have.length(3)
       expect(op.violations()).to.deep.equal([])
     })

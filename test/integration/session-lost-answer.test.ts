@@ -63,6 +63,21 @@ for (const { name, express } of expressVersions) {
       expect(await web.sessions.ids()).to.deep.equal([browser.sessionId])
     }
 
+    it('tells a poll that waits beside it no "complete": that one comes again, and gets the login', async () => {
+      const web = await start()
+      const browser = web.browser()
+      const transaction = await browser.begin()
+      const { cookie } = browser
+      const held = [await browser.hold(transaction, web), await browser.copy().hold(transaction, web)]
+      await web.approve()
+      const answers = await Promise.all(held.map(({ answer }) => answer))
+      expect(answers.map(({ body }) => body.status)).to.have.members(['complete', 'pending'])
+      browser.cookie = cookie // the answer that had the new one went into a dead connection
+      pass(longEnough)
+      expect((await browser.poll(transaction, 5)).body.status).to.equal('complete')
+      await onlySignedIn(web, browser)
+    })
+
     for (const wait of [5, 0]) {
       it(`brings the login again to a poll with wait ${wait}: one session, one token request [SEC-7, POLL-2]`, async () => {
         const ids: string[] = []

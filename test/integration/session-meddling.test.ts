@@ -81,7 +81,8 @@ for (const { name, express } of expressVersions) {
         const polls = []
         for (const window of windows) polls.push((await window.hold(transaction, web)).answer)
         await web.approve()
-        for (const poll of polls) expect((await poll).body.status).to.equal('complete')
+        const answers = await Promise.all(polls)
+        expect(answers.map(({ body }) => body.status)).to.have.members(['complete', 'pending'])
         const signedIn = windows.filter(({ sessionId }) => sessionId !== old)
         expect(signedIn, 'one of the two has the new cookie').to.have.length(1)
         await signedIn[0]?.get('/me')
@@ -105,7 +106,7 @@ for (const { name, express } of expressVersions) {
       await until('both wait', () => web.sessions.loads >= loads + 2)
       await web.approve()
       const answers = await Promise.all(polls)
-      expect(answers.map(({ body }) => body.status)).to.deep.equal(['complete', 'complete'])
+      expect(answers.map(({ body }) => body.status)).to.have.members(['complete', 'pending'])
       expect(answers.filter(({ headers }) => headers['set-cookie'])).to.have.length(1)
       expect(windows.filter(({ sessionId }) => sessionId !== old)).to.have.length(1)
     })

@@ -268,6 +268,16 @@ describe('Delivery', () => {
       expect(isUnconfirmed()).to.equal(false)
     })
 
+    it('takes a late browser, although who took over has given up (SEC-9)', async () => {
+      await sent()
+      await clock.advance(5_000)
+      await (await claimed('somebody else')).settle('released')
+      await delivery.confirm(id, named('me'))
+      expect(await stored())
+        .to.include({ delivery: 'delivered' })
+        .and.not.have.any.keys('grant', 'arrival')
+    })
+
     it('rejects when the store fails, and is asked again', async () => {
       await sent()
       store.failsRead = () => true
