@@ -1,13 +1,19 @@
 /** `npm start`: runs one of the examples until it ends or is told to, with Ctrl-C. Knows them by name only. */
 import { parseArgs } from 'node:util'
+import { SetupError } from './cluster/setup-error.ts'
 import { type ExampleSettings, type RunningExample, runWebExample } from './support/web-example.ts'
+
+interface Settings extends ExampleSettings {
+  /** How many instances of the app, where there are several. */
+  readonly instances: number
+}
 
 interface Example {
   /** One line for the list. */
   readonly about: string
   /** What to do first. */
   readonly story: string
-  run(settings: ExampleSettings): Promise<RunningExample>
+  run(settings: Settings): Promise<RunningExample>
 }
 
 const examples: Readonly<Record<string, Example>> = {
@@ -40,23 +46,31 @@ approved.`,
       'Open the phone and decide for alice. Before you do: press Enter to kill the agent, and see it go on.',
     run: async (settings) => (await import('./agent/supervisor.ts')).runAgent(settings),
   },
+  cluster: {
+    about: 'several instances share a Redis, and any of them can be killed',
+    story: `Open both, side by side. Sign in as alice or bob: each request goes to another instance, as you can read here.
+Press Enter to kill the instance that was asked last, best while the app waits for the phone: the others go on.`,
+    run: async (settings) => (await import('./cluster/cluster.ts')).runCluster(settings),
+  },
 }
 
 const list = Object.entries(examples).map(([name, { about }]) => `  ${name.padEnd(13)}${about}`)
 
-const USAGE = `Usage: npm start [example] -- [--mode poll|ping]
+const USAGE = `Usage: npm start [example] -- [--mode poll|ping] [--instances n]
 
 ${list.join('\n')}
 
-  --mode poll  the app asks the OP for the outcome (default)
-  --mode ping  the OP tells the app that there is one
-  --help       this text
+  --mode poll    the app asks the OP for the outcome (default)
+  --mode ping    the OP tells the app that there is one
+  --instances n  how many instances the cluster has, 2 to 20 (default 3)
+  --help         this text
 
-Environment: PORT (default 3000) for the app, OP_PORT (default 3001) for the OP; 0 for any free port.`
+Environment: PORT (default 3000) for the app, OP_PORT (default 3001) for the OP; 0 for any free port.
+REDIS_URL for the cluster (default: a redis-server of its own).`
 
 class UsageError extends Error {}
 
-async function run(example: Example, settings: ExampleSettings): Promise<void> {
+async function run(example: Example, settings: Settings): Promise<void> {
   const { addresses, ended, stop } = await example.run(settings)
   const { app, phone } = addresses
   console.log(`
@@ -72,18 +86,22 @@ Delivery mode: ${settings.mode}. Ctrl-C ends everything.
   await stop()
 }
 
-function readSettings(args: string[], env: NodeJS.ProcessEnv): ExampleSettings & { help: boolean } {
+function readSettings(args: string[], env: NodeJS.ProcessEnv): Settings & { help: boolean } {
   const { values, positionals } = readArguments(args)
-  const { mode, help } = values
+  const { mode, instances, help } = values
   const [name = 'login', ...more] = positionals
   // npm keeps options before "--" to itself, and passes their values on.
   if (more.some((word) => word === 'poll' || word === 'ping'))
     throw new UsageError(`options go after "--": npm start ${name} -- --mode ${more.at(-1)}`)
+  if (more.some((word) => /^\d+$/.test(word)))
+    throw new UsageError(`options go after "--": npm start ${name} -- --instances ${more.at(-1)}`)
   if (more.length > 0) throw new UsageError(`one example at a time, not ${positionals.join(' and ')}`)
   if (!Object.hasOwn(examples, name)) throw new UsageError(`there is no example "${name}"`)
   if (mode !== 'poll' && mode !== 'ping') throw new UsageError(`--mode must be poll or ping, not ${mode}`)
   if (mode === 'ping' && name === 'agent')
     throw new UsageError('the agent listens nowhere, so the OP cannot ping it: --mode must be poll')
+  if (instances !== undefined && name !== 'cluster')
+    throw new UsageError(`--instances is for the cluster, and ${name} is one process`)
   const { PORT, OP_PORT } = env
   return {
     name,
@@ -91,6 +109,7 @@ function readSettings(args: string[], env: NodeJS.ProcessEnv): ExampleSettings &
     help,
     port: readPort('PORT', PORT, 3000),
     opPort: readPort('OP_PORT', OP_PORT, 3001),
+    instances: readInstances(instances),
   }
 }
 
@@ -101,6 +120,7 @@ function readArguments(args: string[]) {
       allowPositionals: true,
       options: {
         mode: { type: 'string', default: 'poll' },
+        instances: { type: 'string' },
         help: { type: 'boolean', short: 'h', default: false },
       },
     })
@@ -117,6 +137,13 @@ function readPort(name: string, value: string | undefined, fallback: number): nu
   return port
 }
 
+function readInstances(value = '3'): number {
+  const count = Number(value)
+  if (!Number.isInteger(count) || count < 2 || count > 20)
+    throw new UsageError(`--instances must be a number from 2 to 20, not ${value}`)
+  return count
+}
+
 try {
   const { help, ...settings } = readSettings(process.argv.slice(2), process.env)
   if (help) console.log(USAGE)
@@ -125,6 +152,7 @@ try {
   process.exitCode = 1
   const { code, port } = error as { code?: string; port?: number }
   if (error instanceof UsageError) console.error(`${error.message}\n\n${USAGE}`)
+  else if (error instanceof SetupError) console.error(error.message)
   else if (code === 'EADDRINUSE') {
     const again = ['npm start', ...process.argv.filter((word) => Object.hasOwn(examples, word))].join(' ')
     console.error(`Port ${port} is already in use. Choose others: PORT=4000 OP_PORT=4001 ${again}`)
