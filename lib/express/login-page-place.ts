@@ -7,10 +7,11 @@ import { relativeLink, withQuery } from './page-links.ts'
 import { returnToOf } from './return-to.ts'
 
 interface Place {
-  /** The path of the page as this server sees it: with the mount, without what a proxy takes away. */
-  readonly path: string
-  /** What a proxy takes away. */
-  readonly prefix: string
+  /** Where the middleware is mounted, as this server sees it. */
+  readonly mount: string
+  /** The path of the page below that. */
+  readonly route: string
+  readonly baseURL: URL | undefined
 }
 
 const places = new WeakMap<Request, Place>()
@@ -20,15 +21,19 @@ const places = new WeakMap<Request, Place>()
  * browsers see it.
  */
 export function setLoginPage(req: Request, route: string, baseURL: URL | undefined): void {
-  const mount = req.baseUrl
+  places.set(req, { mount: req.baseUrl, route, baseURL }) // no more than that: every request comes by here
+}
+
+/** What a proxy takes away. */
+function prefixOf({ mount, baseURL }: Place): string {
   const seen = baseURL?.pathname.replace(/\/$/, '') ?? ''
-  const prefix = seen.endsWith(mount) ? seen.slice(0, seen.length - mount.length) : ''
-  places.set(req, { path: mount + route, prefix })
+  return seen.endsWith(mount) ? seen.slice(0, seen.length - mount.length) : ''
 }
 
 /** `path` of this app, as browsers see it. */
 export function asSeenByBrowser(req: Request, path: string): string {
-  return (places.get(req)?.prefix ?? '') + path
+  const place = places.get(req)
+  return place ? prefixOf(place) + path : path
 }
 
 /** From this request to the login page, and from there back to this request; `undefined` if there is no such page. */
@@ -36,7 +41,9 @@ export function linkToLoginPage(req: Request): string | undefined {
   const place = places.get(req)
   const [path = ''] = req.originalUrl.split('?', 1)
   if (!place || !path.startsWith('/')) return undefined
+  const prefix = prefixOf(place)
+  const page = place.mount + place.route
   // At its root, a browser behind a proxy may or may not have a slash at the end: nothing is relative to that.
-  const link = path === '/' && place.prefix ? place.prefix + place.path : relativeLink(path, place.path)
-  return withQuery(link, { returnTo: returnToOf(place.prefix + req.originalUrl) })
+  const link = path === '/' && prefix ? prefix + page : relativeLink(path, page)
+  return withQuery(link, { returnTo: returnToOf(prefix + req.originalUrl) })
 }

@@ -23,6 +23,7 @@ import {
   originOf,
   ownerOf,
 } from './session.ts'
+import { within } from './within.ts'
 
 const debug = createDebug('express-ciba:login')
 
@@ -49,7 +50,7 @@ const confirmPatienceMs = 1_000
 /**
  * How the transaction stands, after waiting up to `waitMs`; `undefined` if it does not exist for this session.
  * When it is complete and nobody has delivered it yet, the session of `req` is signed in: the tokens are in it when
- * this resolves, and leave the record when `res` has been sent.
+ * this resolves, and leave the record when the browser shows up with it; see {@link confirmLogin}.
  *
  * Rejects when the stores fail, or with the error of `afterAuthentication`; the login can be polled for again.
  */
@@ -223,10 +224,6 @@ export async function confirmLogin(
     })
     await flow.confirm(login.transaction, origin)
   }
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, confirmPatienceMs)
-  })
   const confirmed = confirm().catch((fault: Error) => debug('not confirmed: %s', fault.message))
-  await Promise.race([confirmed, late]).finally(() => clearTimeout(timer))
+  await within(confirmPatienceMs, confirmed)
 }

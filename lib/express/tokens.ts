@@ -11,6 +11,7 @@ import type { Grant } from '../grant.ts'
 import type { GrantHolder, HeldGrant } from '../token-keeper.ts'
 import { shortId } from '../transaction.ts'
 import { adoptLogin, type Login, loginOf, signOut, storedLoginOf, storeLogin } from './session.ts'
+import { within } from './within.ts'
 
 type TokenParts = Pick<Core, 'keeper' | 'tokens' | 'dpopKeys' | 'revoke'>
 
@@ -99,18 +100,6 @@ async function heldBy({ dpopKeys }: TokenParts, login: Login): Promise<HeldGrant
   const types = authorizationTypes && { authorizationTypes }
   const held = { claims, tokens, refreshes, since: refreshedAt, ...types }
   return dpopKey === undefined ? held : { ...held, dpopKey: await dpopKeys.open(dpopKey) }
-}
-
-async function within<Result>(ms: number, work: Promise<Result>): Promise<Result | undefined> {
-  let timer: NodeJS.Timeout | undefined
-  const patience = new Promise<undefined>((resolve) => {
-    timer = setTimeout(resolve, ms, undefined)
-  })
-  try {
-    return await Promise.race([work, patience])
-  } finally {
-    clearTimeout(timer)
-  }
 }
 
 async function unlessAborted<Result>(signal: AbortSignal, work: Promise<Result>): Promise<Result> {
