@@ -6,6 +6,7 @@ import createDebug from 'debug'
 import type { RequestHandler } from 'express'
 import { createCore } from './core.ts'
 import type { RequestContext } from './express/context.ts'
+import { Holds } from './express/holds.ts'
 import { jwksHandler } from './express/jwks.ts'
 import { startCounter } from './express/limiter.ts'
 import { backchannelLogoutHandler } from './express/logout.ts'
@@ -59,6 +60,7 @@ export function ciba(options: CibaOptions = {}): CibaMiddleware {
     afterAuthentication: resolved.afterAuthentication,
     countStart: startCounter(resolved.startLimiters, core.pseudonymKey),
     longPollTimeoutMs: resolved.longPollTimeoutMs,
+    holds: new Holds(),
     hideUnknownUser: resolved.hideUnknownUser,
     ...(resolved.idpLogout && {
       atTheOp: { postLogoutRedirect: resolved.client.absolute(resolved.postLogoutRedirect) },

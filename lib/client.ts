@@ -122,7 +122,7 @@ export function createCibaClient(options: CibaClientOptions = {}): CibaClient {
     if (transaction.state !== 'complete') return endedStatus(transaction)
     const { claims: user, tokens, dpopKey } = transaction.grant ?? {}
     if (!user || !tokens) throw unknownTransaction()
-    const sealed = dpopKey && { dpopKey: await core.dpopKeys.seal(dpopKey) }
+    const sealed = dpopKey && { dpopKey: core.dpopKeys.seal(dpopKey) }
     return { transaction: transaction.id, status: 'complete', user, tokens, ...sealed }
   }
 

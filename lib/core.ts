@@ -3,7 +3,7 @@
  * who uses it.
  */
 
-import { systemClock } from './clock.ts'
+import { type Clock, systemClock } from './clock.ts'
 import { Flow } from './flow.ts'
 import type { Grant, TokenSet } from './grant.ts'
 import { Jobs } from './jobs.ts'
@@ -26,6 +26,7 @@ import { createOp } from './protocol/op.ts'
 import { refresh } from './protocol/refresh.ts'
 import { fetchResource, fetchUserInfo, type UserInfo } from './protocol/resource.ts'
 import { recordSealer } from './record.ts'
+import { RefreshLeases } from './refresh-leases.ts'
 import { sealer } from './seal.ts'
 import { type SealedKeys, sealedKeys } from './sealed-keys.ts'
 import { TokenKeeper } from './token-keeper.ts'
@@ -63,28 +64,44 @@ export interface TokenUse {
 export function createCore(options: ResolvedClientOptions): Core {
   const { store, marksStore, tokenTimeoutMs, profile } = options
   const keys = deriveKeys(options.secrets)
+  // Hosts may disagree about the time by seconds; an OP that is asked too early may take it amiss [POLL-1].
+  const clock: Clock = { ...systemClock, now: () => store.now?.() ?? Date.now() }
   const connection = connect(options.op)
   const op = createOp(connection)
+  const registration = `${options.op.clientID} ${options.op.issuer.href}`
+  // Keys may be fetched twice, when the OP has just rotated them.
+  const validationTimeoutMs =
+    2 * options.op.timeoutMs + (options.op.validateIdTokenClaims ? ecosystemTimeoutMs : 0)
   const flow = new Flow({
     op,
     ledger: new Ledger(
       store,
-      recordSealer(keys, `${options.op.clientID} ${options.op.issuer.href}`),
-      systemClock,
+      recordSealer(keys, {
+        registration,
+        stayHere: options.recordsStayHere,
+      }),
+      clock,
     ),
     notificationTokens: notificationTokens(keys),
-    clock: systemClock,
+    clock,
     deliveryMode: options.op.deliveryMode,
     tokenTimeoutMs,
-    // Keys may be fetched twice, when the OP has just rotated them.
-    validationTimeoutMs:
-      2 * options.op.timeoutMs + (options.op.validateIdTokenClaims ? ecosystemTimeoutMs : 0),
-  })
-  const keeper = new TokenKeeper({
-    refresh: (grant) => refresh(connection, grant, tokenTimeoutMs),
-    clock: systemClock,
+    validationTimeoutMs,
   })
   const jobs = new Jobs()
+  const keeper = new TokenKeeper({
+    refresh: (grant, timeoutMs) => refresh(connection, grant, timeoutMs),
+    revoke: (tokens) => jobs.run(() => revoke(connection, tokens)),
+    leases: new RefreshLeases({
+      store: marksStore,
+      sealer: sealer(keys, 'refresh'),
+      registration,
+      clock: systemClock,
+    }),
+    clock: systemClock,
+    tokenTimeoutMs,
+    validationTimeoutMs,
+  })
   let closed: Promise<void> | undefined
   return {
     options,
@@ -112,8 +129,7 @@ export function createCore(options: ResolvedClientOptions): Core {
     pseudonymKey: keys[0].pseudonym,
     close() {
       closed ??= (async () => {
-        await flow.close()
-        await keeper.close()
+        await Promise.all([flow.close(), keeper.close()])
         await jobs.ended()
         await connection.close()
         if (options.ownsStore) await Promise.all([store.close?.(), marksStore.close?.()])

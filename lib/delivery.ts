@@ -2,7 +2,7 @@
  * Hands a grant to one taker at a time, until one has it safely. Knows nothing of sessions.
  */
 
-import type { Clock } from './clock.ts'
+import type { Clock, StopSignal } from './clock.ts'
 import { Doorbell } from './doorbell.ts'
 import type { Grant } from './grant.ts'
 import type { Jobs } from './jobs.ts'
@@ -128,7 +128,7 @@ export class Delivery {
   async untilSettled(
     id: string,
     since: number,
-    ...signals: readonly AbortSignal[]
+    ...signals: readonly StopSignal[]
   ): Promise<Transaction | undefined> {
     const { ledger, clock } = this.#parts
     const bell = new Doorbell()

@@ -154,9 +154,14 @@ export async function asStoreFailure<Result>(act: () => Promise<Result>): Promis
   try {
     return await act()
   } catch (cause) {
-    if (cause instanceof CibaError) throw cause
-    throw new CibaError('ERR_CIBA_STORE_FAILED', 'the transaction store failed', { cause })
+    throw storeFailure(cause)
   }
+}
+
+/** What went wrong with the store, as the caller's error. */
+export function storeFailure(cause: unknown): CibaError {
+  if (cause instanceof CibaError) return cause
+  return new CibaError('ERR_CIBA_STORE_FAILED', 'the transaction store failed', { cause })
 }
 
 /** A wrong option stops the start: `TypeError` with `code: 'ERR_CIBA_INVALID_OPTION'` and `option`. */

@@ -15,6 +15,7 @@
 import { randomBytes } from 'node:crypto'
 import createDebug from 'debug'
 import { type ApprovalUse, useApproval } from './approval.ts'
+import type { StopSignal } from './clock.ts'
 import { Decoys } from './decoy.ts'
 import { type Claim, Delivery, type DeliveryName } from './delivery.ts'
 import { Doorbell } from './doorbell.ts'
@@ -36,6 +37,8 @@ import {
   type TransactionEvent,
 } from './transaction.ts'
 import { Waiter, type WaitOptions } from './waiter.ts'
+
+export type { StopSignal }
 
 const debug = createDebug('express-ciba:flow')
 
@@ -109,8 +112,8 @@ export class Flow {
   }
 
   /** See {@link Waiter.wait}; ends with `close()` too. */
-  async wait(id: string, options: WaitOptions): Promise<Transaction | undefined> {
-    return isHandle(id) ? this.#waiter.wait(id, options) : undefined
+  wait(id: string, options: WaitOptions): Promise<Transaction | undefined> {
+    return isHandle(id) ? this.#waiter.wait(id, options) : Promise.resolve(undefined)
   }
 
   /** Gives up waiting; CIBA has no way to tell the OP [POLL-14]. `false`: it does not exist for this caller. */
@@ -150,14 +153,19 @@ export class Flow {
   }
 
   /** See {@link Delivery.untilSettled}; ends with `close()` too. */
-  untilSettled(id: string, since: number, signal: AbortSignal): Promise<Transaction | undefined> {
-    return this.#delivery.untilSettled(id, since, signal, this.#closing.signal)
+  untilSettled(id: string, since: number, ...signals: StopSignal[]): Promise<Transaction | undefined> {
+    return this.#delivery.untilSettled(id, since, ...signals, this.#closing.signal)
   }
 
   /** Lets everybody who waits go, follows the requests in flight to their end, and sends no new ones. */
   async close(): Promise<void> {
     this.#closing.abort()
     await this.#jobs.ended()
+  }
+
+  /** The time that instants in transactions are in. */
+  now(): number {
+    return this.#parts.clock.now()
   }
 
   /** Whether `close()` has been called. */
@@ -194,7 +202,7 @@ export class Flow {
     const { op, ledger, clock, deliveryMode, notificationTokens } = this.#parts
     const { dpopKey } = await op.prepare(request)
     const sentAt = clock.now()
-    const expectations = { ...request.expectations, requestedAt: sentAt }
+    const expectations = { ...request.expectations, requestedAt: clock.here() }
     const { bindingMessage } = request
     const created = await ledger.create(
       newTransaction(

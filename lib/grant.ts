@@ -67,6 +67,14 @@ export interface Grant {
   readonly authorizationTypes?: readonly string[]
 }
 
+/** A grant that is in use. */
+export interface HeldGrant extends Grant {
+  /** How often it was refreshed: the higher, the newer. */
+  readonly refreshes: number
+  /** When its tokens came, epoch milliseconds. */
+  readonly since: number
+}
+
 /** What the token response has to live up to, because the authentication request asked for it. */
 export interface Expectations {
   /** When the authentication request was sent, epoch milliseconds [TOK-11]. */

@@ -6,7 +6,7 @@
 import type { Clock } from './clock.ts'
 import { sameSecret } from './constant-time.ts'
 import { Doorbell } from './doorbell.ts'
-import { asStoreFailure, CibaError } from './errors.ts'
+import { asStoreFailure, CibaError, storeFailure } from './errors.ts'
 import { publish } from './events.ts'
 import type { RecordSealer } from './record.ts'
 import type { StoredRecord, TransactionStore } from './store.ts'
@@ -39,7 +39,7 @@ export class Ledger {
 
   /** Stores a new transaction. */
   async create(transaction: Transaction): Promise<Entry> {
-    const record = await this.#sealer.seal(transaction, 1)
+    const record = this.#sealer.seal(transaction, 1)
     if (!(await asStoreFailure(() => this.#store.write(record, 0)))) {
       throw new CibaError('ERR_CIBA_STORE_FAILED', 'the store already has a record with this new id')
     }
@@ -49,7 +49,8 @@ export class Ledger {
   /** The transaction as it is now; `undefined` if there is none, or none any more. */
   async read(id: string): Promise<Entry | undefined> {
     const record = await asStoreFailure(() => this.#store.read(id))
-    const transaction = record && (await this.#open(record))
+    if (!record) return undefined
+    const transaction = this.#open(record)
     return transaction && { transaction, version: record.version }
   }
 
@@ -99,7 +100,7 @@ export class Ledger {
       const { transaction, version } = entry
       const next = transition(transaction, event, this.#clock.now())
       if (!next) return { ...entry, changed: false }
-      const record = await this.#sealer.seal(next, version + 1)
+      const record = this.#sealer.seal(next, version + 1)
       const attempt = { from: transaction, next, record }
       memo.attempt = attempt
       if (await asStoreFailure(() => this.#store.write(record, version))) {
@@ -120,8 +121,12 @@ export class Ledger {
     return this.#store.watch(id, listener)
   }
 
-  async #open(record: StoredRecord): Promise<Transaction | undefined> {
-    return asStoreFailure(() => this.#sealer.open(record))
+  #open(record: StoredRecord): Transaction | undefined {
+    try {
+      return this.#sealer.open(record)
+    } catch (cause) {
+      throw storeFailure(cause)
+    }
   }
 }
 

@@ -45,6 +45,8 @@ export interface ResolvedClientOptions {
   readonly marksStore: TransactionStore
   /** Whether the stores were made here, so that closing them is up to us. */
   readonly ownsStore: boolean
+  /** Whether `store` is the one that keeps the objects it is given, and nothing else. */
+  readonly recordsStayHere: boolean
   readonly tokenTimeoutMs: number
 }
 
@@ -100,6 +102,7 @@ export function resolveClientOptions(
     store: store ?? new MemoryTransactionStore(),
     marksStore: store ?? new MemoryTransactionStore(),
     ownsStore: store === undefined,
+    recordsStayHere: store === undefined || Object.getPrototypeOf(store) === MemoryTransactionStore.prototype,
     tokenTimeoutMs: Math.max(leastTokenTimeout, httpTimeout ?? 60) * 1000,
   })
 }

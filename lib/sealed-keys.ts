@@ -9,7 +9,7 @@ import type { Sealer } from './seal.ts'
 
 /** Seals and opens private keys. */
 export interface SealedKeys {
-  seal(key: PrivateJwk): Promise<string>
+  seal(key: PrivateJwk): string
   /** The same object each time: what proofs are made with hangs on it. Rejects with `ERR_CIBA_INVALID_TOKEN`. */
   open(sealed: string): Promise<PrivateJwk>
 }
@@ -21,13 +21,14 @@ export function sealedKeys(sealer: Sealer): SealedKeys {
   const openKeys = new Map<string, Promise<PrivateJwk>>()
 
   async function openAnew(sealed: string): Promise<PrivateJwk> {
-    const text = await sealer.open(sealed).catch(() => {
+    try {
+      return JSON.parse(sealer.open(sealed)) as PrivateJwk
+    } catch {
       throw new CibaError(
         'ERR_CIBA_INVALID_TOKEN',
         'the key of the tokens was sealed with another secret: sign in again',
       )
-    })
-    return JSON.parse(text) as PrivateJwk
+    }
   }
 
   return {

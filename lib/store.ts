@@ -36,6 +36,12 @@ export interface TransactionStore {
    */
   watch(id: string, listener: () => void): () => void
 
+  /**
+   * Epoch milliseconds on a clock that all processes at this store have in common, to a few milliseconds. Cheap: it is asked
+   * at every step. Absent: `Date.now()`, and it is up to the operator that the hosts' clocks agree.
+   */
+  now?(): number
+
   /** Lets go of connections and timers that the store itself opened. */
   close?(): void | Promise<void>
 }

@@ -4,12 +4,12 @@
  */
 
 import { setMaxListeners } from 'node:events'
-import type { Clock } from './clock.ts'
+import type { Clock, StopSignal } from './clock.ts'
 import { Doorbell } from './doorbell.ts'
 import type { Jobs } from './jobs.ts'
 import type { Entry, Ledger } from './ledger.ts'
 import type { TokenRequester } from './token-requester.ts'
-import { nextStep, type Transaction } from './transaction.ts'
+import { type NextStep, nextStep, type Transaction } from './transaction.ts'
 
 /** Who waits, and how long. */
 export interface WaitOptions {
@@ -18,7 +18,7 @@ export interface WaitOptions {
   /** 0 only looks, and asks the OP if that is due. */
   readonly timeoutMs: number
   /** Ends the wait; a token request in flight goes on. */
-  readonly signal?: AbortSignal
+  readonly signal?: StopSignal
 }
 
 /** What a {@link Waiter} needs. */
@@ -60,6 +60,9 @@ export class Waiter {
   async wait(id: string, { owner, timeoutMs, signal }: WaitOptions): Promise<Transaction | undefined> {
     const { ledger, clock, closing } = this.#parts
     const isLook = timeoutMs <= 0
+    const first = isLook ? await ledger.find(id, owner) : undefined
+    // Most looks come before anything is due, and need no bells: in a shared store each would be a subscription.
+    if (isLook && !(first && isActionDue(nextStep(first.transaction, clock.now())))) return first?.transaction
     const bell = new Doorbell()
     const unwatch = ledger.watch(id, bell.ring)
     const unlisten = bell.ringOnAbort(signal, closing)
@@ -70,13 +73,10 @@ export class Waiter {
       bell.ring()
     })
     try {
-      return await this.#watchOver(
-        id,
-        owner,
-        bell,
-        isLook,
-        () => isTimeUp || signal?.aborted || closing.aborted,
-      )
+      return await this.#watchOver(id, owner, bell, first, (step, hasAsked) => {
+        const hasLooked = isLook && (hasAsked ?? step.do === 'wait')
+        return isTimeUp || signal?.aborted || closing.aborted || hasLooked
+      })
     } finally {
       callOff()
       unwatch()
@@ -89,15 +89,19 @@ export class Waiter {
     id: string,
     owner: string | undefined,
     bell: Doorbell,
-    isLook: boolean,
-    isOver: () => boolean | undefined,
+    first: Entry | undefined,
+    isOver: (step: NextStep, hasAsked: boolean | undefined) => boolean | undefined,
   ): Promise<Transaction | undefined> {
     const { ledger, clock } = this.#parts
     let asking: Asking | undefined
+    let known = first
     for (;;) {
       bell.quiet()
-      const entry = await ledger.find(id, owner)
+      // What is read now may be older than what comes of a request that ends meanwhile.
+      const wasDone = asking?.isDone
+      const entry = known ?? (await ledger.find(id, owner))
       if (!entry) return undefined
+      known = undefined
       const step = nextStep(entry.transaction, clock.now())
       if (step.do === 'stop') return entry.transaction
       if (asking?.fault !== undefined) throw asking.fault
@@ -105,8 +109,7 @@ export class Waiter {
         await ledger.apply(id, { type: 'timedOut' }, entry)
         continue
       }
-      const hasLooked = isLook && (asking ? asking.isDone : step.do === 'wait')
-      if (hasLooked || isOver()) return entry.transaction
+      if (isOver(step, wasDone)) return entry.transaction
       if (step.do === 'requestTokens' && asking?.isDone !== false) asking = this.#ask(entry, bell)
       const until = step.do === 'wait' ? step.until : Number.POSITIVE_INFINITY
       await bell.sleepUntil(Math.min(until, clock.now() + rereadMs), clock)
@@ -128,4 +131,8 @@ export class Waiter {
       })
     return asking
   }
+}
+
+function isActionDue(step: NextStep): boolean {
+  return step.do === 'expire' || step.do === 'requestTokens'
 }

@@ -55,8 +55,8 @@ export async function runWebExample(
   return {
     addresses: { app: baseURL, phone: op.devicePage },
     async stop() {
-      await close()
       server.close()
+      await close()
       server.closeAllConnections()
       await op.close()
     },

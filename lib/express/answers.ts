@@ -8,14 +8,24 @@ import { CibaError } from '../errors.ts'
 /** Seconds: what a 503 says when nobody knows better. */
 const soon = 5
 
-/** Sends `body` as JSON; nothing that we say may be cached [SEC-8]. */
+/**
+ * Sends `body` as JSON; nothing that we say may be cached [SEC-8]. Not by `res.json()`, which would compute an `ETag` for what
+ * nobody may keep, and look at the app's settings of how its own JSON is to look.
+ */
 export function sendJson(res: Response, status: number, body: object): void {
-  res.status(status).set('Cache-Control', 'no-store').json(body)
+  const bytes = Buffer.from(JSON.stringify(body))
+  res.statusCode = status
+  res.setHeader('Cache-Control', 'no-store')
+  res.setHeader('Content-Type', 'application/json; charset=utf-8')
+  res.setHeader('Content-Length', bytes.length)
+  res.end(bytes)
 }
 
 /** Sends no body at all. */
 export function sendEmpty(res: Response, status: number): void {
-  res.status(status).set('Cache-Control', 'no-store').end()
+  res.statusCode = status
+  res.setHeader('Cache-Control', 'no-store')
+  res.end()
 }
 
 /** Answers 405 to every other method; `false` if it did. */

@@ -37,7 +37,7 @@ export async function readBody(
   const type = mediaTypeOf(req, types)
   if (isParsed && !isText(parsed)) {
     // Of a body in chunks nobody knows the size any more.
-    if (said === undefined && JSON.stringify(parsed ?? {}).length > mostBytes) throw tooLarge(mostBytes)
+    if (said === undefined && sizeOf(parsed ?? {}) > mostBytes) throw tooLarge(mostBytes)
     return asObject(parsed ?? {})
   }
   const bytes = isParsed ? Buffer.from(parsed as string | Buffer) : await readBytes(req, mostBytes)
@@ -45,6 +45,15 @@ export async function readBody(
   if (bytes.length === 0) return {}
   if (type === undefined) throw unsupported(types)
   return parse(bytes, type)
+}
+
+/** Nested deeper than the engine can write it, a body is too large as well. */
+function sizeOf(parsed: unknown): number {
+  try {
+    return JSON.stringify(parsed).length
+  } catch {
+    return Number.POSITIVE_INFINITY
+  }
 }
 
 /** `undefined` if the request does not say; a body then is not acceptable, an empty one is. */
@@ -69,25 +78,30 @@ async function readBytes(req: Request, mostBytes: number): Promise<Buffer> {
   let length = 0
   // Not for await: leaving that early destroys the socket, and with it the answer.
   await new Promise<void>((resolve, reject) => {
-    const brokenOff = () => reject(new CibaError('ERR_CIBA_INVALID_REQUEST', 'the request broke off'))
+    // At once, and not when the promise is done: every request closes at last, and nobody shall make an error of that.
+    const settle = (act: () => void) => {
+      req.off('data', take).off('end', finish).off('error', breakOff).off('close', breakOff)
+      act()
+    }
+    const finish = () => settle(resolve)
+    const breakOff = () =>
+      settle(() => reject(new CibaError('ERR_CIBA_INVALID_REQUEST', 'the request broke off')))
     const take = (chunk: Buffer) => {
       length += chunk.length
-      if (length <= mostBytes) {
-        chunks.push(chunk)
-        return
-      }
-      req.off('data', take)
-      reject(tooLarge(mostBytes))
+      if (length <= mostBytes) chunks.push(chunk)
+      else settle(() => reject(tooLarge(mostBytes)))
     }
-    req.on('data', take).once('end', resolve).once('error', brokenOff).once('close', brokenOff)
+    req.on('data', take).on('end', finish).on('error', breakOff).on('close', breakOff)
   })
-  return Buffer.concat(chunks)
+  return chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)
 }
+
+const utf8 = new TextDecoder('utf-8', { fatal: true })
 
 function parse(bytes: Buffer, type: BodyType): Record<string, unknown> {
   let text: string
   try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+    text = utf8.decode(bytes)
   } catch {
     throw new CibaError('ERR_CIBA_INVALID_REQUEST', 'the body is not UTF-8')
   }

@@ -3,6 +3,7 @@
  */
 
 import type { Request, Response } from 'express'
+import { CibaError } from '../errors.ts'
 import type { IdTokenClaims, JsonValue, TokenSet } from '../grant.ts'
 import type { AuthenticationRequest } from '../protocol/authentication-request.ts'
 import type { UserInfo } from '../protocol/resource.ts'
@@ -87,9 +88,13 @@ export class RequestContext {
    * Rejects with 404 `ERR_CIBA_UNKNOWN_TRANSACTION` when it does not exist for this session.
    */
   async poll(transaction: string, { wait = 0 }: { readonly wait?: number } = {}): Promise<TransactionStatus> {
-    const waitMs = wait > 0 ? Math.min(wait * 1000, this.#parts.longPollTimeoutMs) : 0
-    const standing = await pollForLogin(this.#parts, this.#req, this.#res, transaction, waitMs)
-    if (!standing) throw unknownTransaction()
+    const { core, flow, holds, longPollTimeoutMs } = this.#parts
+    const longestMs = wait > 0 ? Math.min(wait * 1000, longPollTimeoutMs) : 0
+    const standing = await holds.run(ownerOf(this.#req), longestMs, (waitMs) =>
+      pollForLogin(this.#parts, this.#req, this.#res, transaction, waitMs),
+    )
+    // A store of our own is empty after close(), which says nothing about the handle.
+    if (!standing) throw flow.closing && core.options.ownsStore ? closed() : unknownTransaction()
     if (standing.status === 'pending') return pendingStatus(standing.transaction)
     return { transaction, ...standing }
   }
@@ -128,10 +133,11 @@ export class RequestContext {
 
   /**
    * The access token of whoever is signed in; refreshed when it lasts for less than a minute, once for all concurrent
-   * callers. What goes wrong with that does not matter as long as the old one is valid.
+   * callers on all instances. What goes wrong with that does not matter as long as the old one is valid.
    *
    * Rejects with a {@link CibaError}: 401 `ERR_CIBA_UNAUTHENTICATED` when nobody is signed in, 401 `ERR_CIBA_INVALID_TOKEN`
-   * when the person has to sign in again, 503 `ERR_CIBA_OP_UNREACHABLE` or 502 `ERR_CIBA_OP_FAILED`.
+   * when the person has to sign in again, 503 `ERR_CIBA_OP_UNREACHABLE` or 502 `ERR_CIBA_OP_FAILED`, 503
+   * `ERR_CIBA_STORE_FAILED`.
    */
   async getAccessToken(): Promise<string> {
     return (await freshGrant(this.#parts.core, this.#req)).tokens.accessToken
@@ -170,4 +176,8 @@ export class RequestContext {
     const endSessionURL = await logout(core, this.#req, atTheOp)
     return endSessionURL === undefined ? {} : { endSessionURL }
   }
+}
+
+function closed(): CibaError {
+  return new CibaError('ERR_CIBA_CLOSED', 'the client has been closed')
 }

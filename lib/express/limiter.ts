@@ -2,26 +2,25 @@
  * How often anyone may be asked, and may ask (RFC 10027 §6.1.11). Knows nothing of transactions.
  */
 
-import { createHmac } from 'node:crypto'
-import { RateLimiterMemory } from 'rate-limiter-flexible'
+import { createHmac, createSecretKey } from 'node:crypto'
 import { CibaError } from '../errors.ts'
+import { MemoryLimiter } from './memory-limiter.ts'
 import type { StartLimiter, StartLimiters } from './options.ts'
 
 /** Counts a start for this person by this session; rejects when there were too many [SEC-3]. */
 export type CountStart = (hint: string, owner: string) => Promise<void>
 
-const windowSeconds = 300
+const windowMs = 300_000
 const startsPerHint = 5
 const startsPerSession = 20
 
 /** A limiter's store sees pseudonyms under `pseudonymKey`, never a hint. */
 export function startCounter(limiters: StartLimiters | false, pseudonymKey: Uint8Array): CountStart {
   if (limiters === false) return async () => {}
-  const memory = (points: number, keyPrefix: string) =>
-    new RateLimiterMemory({ points, duration: windowSeconds, keyPrefix })
-  const perHint = limiters.hint ?? memory(startsPerHint, 'express-ciba-hint')
-  const perSession = limiters.session ?? memory(startsPerSession, 'express-ciba-session')
-  const pseudonym = (text: string) => createHmac('sha256', pseudonymKey).update(text).digest('base64url')
+  const perHint = limiters.hint ?? new MemoryLimiter(startsPerHint, windowMs)
+  const perSession = limiters.session ?? new MemoryLimiter(startsPerSession, windowMs)
+  const key = createSecretKey(pseudonymKey)
+  const pseudonym = (text: string) => createHmac('sha256', key).update(text).digest('base64url')
 
   return async (hint, owner) => {
     // The session first: who has used up his own starts must not use up other people's.

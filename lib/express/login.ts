@@ -9,7 +9,7 @@ import type { Core } from '../core.ts'
 import type { Claim } from '../delivery.ts'
 import { CibaError } from '../errors.ts'
 import { publish } from '../events.ts'
-import type { Flow } from '../flow.ts'
+import type { Flow, StopSignal } from '../flow.ts'
 import { isArriving, shortId, type Transaction } from '../transaction.ts'
 import { clientErrorStatus } from './answers.ts'
 import type { AuthenticationResult, ResolvedOptions } from './options.ts'
@@ -64,26 +64,25 @@ export async function pollForLogin(
   const { flow } = parts
   const owner = ownerOf(req)
   if (owner === undefined) return undefined
-  const since = Date.now()
-  const gone = new AbortController()
-  if (res.closed) gone.abort()
-  const onClose = () => gone.abort()
-  res.once('close', onClose)
-  const late = new AbortController()
+  const since = flow.now()
+  const gone = goneSignal(res)
+  let late: AbortController | undefined
   let timer: NodeJS.Timeout | undefined
   try {
-    let transaction = await flow.wait(id, { owner, timeoutMs: waitMs, signal: gone.signal })
+    let transaction = await flow.wait(id, { owner, timeoutMs: waitMs, signal: gone })
     for (let round = 0; transaction?.state === 'complete' && round < deliveriesToWaitFor; round++) {
       if (transaction.approval) break
       if (transaction.delivery !== 'undelivered' || loginOf(req)?.transaction === id) break
       if (isArriving(transaction, since)) break
       // Nobody is there to receive it: whoever comes back gets it.
-      if (gone.signal.aborted) return { status: 'pending', transaction }
+      if (gone.aborted) return { status: 'pending', transaction }
       const claim = await flow.claim(transaction)
       if (claim) return await deliver(parts, req, res, transaction, claim, waitMs > 0 || round > 0)
-      const patienceMs = Math.max(since + waitMs - Date.now(), deliveryPatienceMs)
-      timer ??= setTimeout(() => late.abort(), patienceMs)
-      transaction = await flow.untilSettled(id, since, AbortSignal.any([gone.signal, late.signal]))
+      const patience = late ?? new AbortController()
+      const patienceMs = Math.max(since + waitMs - flow.now(), deliveryPatienceMs)
+      timer ??= setTimeout(() => patience.abort(), patienceMs)
+      late = patience
+      transaction = await flow.untilSettled(id, since, gone, patience.signal)
     }
     if (transaction) return standing(req, transaction)
     // Its record is gone, or it was started by who was signed in here before.
@@ -91,7 +90,17 @@ export async function pollForLogin(
     return login && login.transaction === id ? { status: 'complete' } : undefined
   } finally {
     clearTimeout(timer)
-    res.off('close', onClose)
+  }
+}
+
+/** Aborts when the answer can no longer be sent. Thousands wait at a time: an AbortController for each would weigh more. */
+function goneSignal(res: Response): StopSignal {
+  return {
+    get aborted() {
+      return res.closed
+    },
+    addEventListener: (_type, listener) => res.on('close', listener),
+    removeEventListener: (_type, listener) => res.off('close', listener),
   }
 }
 
@@ -134,19 +143,26 @@ async function deliver(
   const { id } = transaction
   const { claims: user, tokens, dpopKey, authorizationTypes, grantedAt = Date.now() } = claim.grant
   const result: AuthenticationResult = { transaction: id, user, tokens }
-  const sealed = dpopKey && { dpopKey: await core.dpopKeys.seal(dpopKey) }
+  const sealed = dpopKey && { dpopKey: core.dpopKeys.seal(dpopKey) }
   const login: Login = {
     ...result,
     at: grantedAt,
     ...sealed,
     ...(authorizationTypes && { authorizationTypes }),
   }
+  const keepClaim = async () => {
+    if (await claim.renew()) return
+    throw new CibaError('ERR_CIBA_STORE_FAILED', 'signing in took too long, another answer has taken over')
+  }
   let move: Move | undefined
   try {
-    move = await moveLogin(req, login, claim.name, hasWaited, async () => {
-      await afterAuthentication?.(req, result)
-      if (await claim.renew()) return
-      throw new CibaError('ERR_CIBA_STORE_FAILED', 'signing in took too long, another answer has taken over')
+    move = await moveLogin(req, login, claim.name, hasWaited, {
+      async beforeSave() {
+        await afterAuthentication?.(req, result)
+        await keepClaim()
+      },
+      // The store may have taken its time, or this process stood still.
+      afterSave: keepClaim,
     })
   } catch (error) {
     const isRefusal = clientErrorStatus(error) !== undefined
@@ -218,10 +234,8 @@ export async function confirmLogin(
   if (!login || !origin) return
   const confirm = async () => {
     // This first: without it nobody can ask for the login again, whatever the record says.
-    await endSession(req, origin.from, ({ transaction }) => {
-      // A refresh of the login before must not bring its session back.
-      core.keeper.end(transaction).catch(() => {})
-    })
+    // A refresh of the login before must not bring its session back.
+    await endSession(req, origin.from, ({ transaction, tokens }) => core.keeper.end(transaction, tokens))
     await flow.confirm(login.transaction, origin)
   }
   const confirmed = confirm().catch((fault: Error) => debug('not confirmed: %s', fault.message))

@@ -55,9 +55,9 @@ export async function endIfLoggedOut({ logoutMarks, keeper }: Core, req: Request
   const login = loginOf(req)
   if (!login || !(await logoutMarks.has(markedLogin(login)))) return
   debug('signed out by the OP')
-  const { transaction, user } = login
+  const { transaction, user, tokens } = login
   // A refresh under way goes on without us, but must not bring the session back.
-  keeper.end(login.transaction).catch(() => {})
+  await keeper.end(transaction, tokens)
   await signOut(req)
   publish('express-ciba:login', () => ({
     transaction: shortId(transaction),

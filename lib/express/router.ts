@@ -38,7 +38,7 @@ export function router(parts: RouterParts): RequestHandler {
   const { options } = parts
   const handlers = new Map<string, Handler>()
   const add = (path: string | false, handler: Handler) =>
-    path !== false && handlers.set(routeKey(path), (req, res) => serve(handler, req, res, options))
+    path !== false && handlers.set(routeKey(path), (req, res) => serve(handler, req, res, parts))
   const scripts =
     options.routes.clientScript !== false || options.loginPage !== false ? browserScripts() : undefined
   const page = loginPage(options, scripts)
@@ -124,7 +124,7 @@ async function serve(
   handler: Handler,
   req: Request,
   res: Response,
-  { client }: ResolvedOptions,
+  { options: { client }, flow }: RouterParts,
 ): Promise<void> {
   if (req.method !== 'POST') {
     res.set('Allow', 'POST')
@@ -132,7 +132,18 @@ async function serve(
   }
   refuseCrossSite(req, client.baseURL)
   req.body = await readBody(req, ['json', 'form'])
-  await handler(req, res)
+  if (flow.closing) endConnection(req, res)
+  // Not awaited: nothing of this is needed while somebody waits.
+  return handler(req, res)
+}
+
+/**
+ * A server that closes keeps open what a browser keeps alive, and the browser or a balancer would send the next request
+ * there: to nobody.
+ */
+function endConnection(req: Request, res: Response): void {
+  // HTTP/2 has no such header.
+  if (req.httpVersionMajor < 2) res.set('Connection', 'close')
 }
 
 function startHandler(parts: RouterParts): FormHandler {
@@ -141,15 +152,17 @@ function startHandler(parts: RouterParts): FormHandler {
     const returnTo = takeReturnTo(req)
     const request = await options.startParams(req)
     const started = await startTransaction(parts, req, request, { hideUnknownUser, returnTo })
+    if (res && parts.flow.closing) endConnection(req, res)
     if (res) sendJson(res, 202, started)
     return started.transaction
   }
 }
 
-async function pollHandler({ core }: RouterParts, req: Request, res: Response): Promise<void> {
+async function pollHandler({ core, flow }: RouterParts, req: Request, res: Response): Promise<void> {
   const wait = waitOf(req)
   const { sessionID } = req
   const status = await req.ciba.poll(transactionOf(req), { wait })
+  if (flow.closing) endConnection(req, res)
   if (status.status === 'pending') {
     res.set('Retry-After', String(status.interval))
   }

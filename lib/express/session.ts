@@ -143,7 +143,11 @@ export async function storedLoginOf(req: Request): Promise<Login | undefined> {
  * Stores newer tokens at once and alone: what else this request has changed is saved when it ends. Nothing is left of
  * them when the login `hasEnded` meanwhile.
  */
-export async function storeLogin(req: Request, login: Login, hasEnded: () => boolean): Promise<void> {
+export async function storeLogin(
+  req: Request,
+  login: Login,
+  hasEnded: () => Promise<boolean>,
+): Promise<void> {
   const { session, sessionID } = req
   if (arriving.has(session)) {
     session.ciba = { ...(session.ciba as CibaSession), login }
@@ -151,12 +155,14 @@ export async function storeLogin(req: Request, login: Login, hasEnded: () => boo
   }
   const store = storeOf(req) as Store
   const stored = await load(store, sessionID)
-  if (stored?.ciba?.login?.transaction !== login.transaction || hasEnded()) return
-  const data = { ...stored, ciba: { ...stored.ciba, login } } as SessionData
-  // Stores take the time to live from the cookie, and the stored one is of the last save, not of the last request.
-  if (session) data.cookie = session.touch().cookie
-  await done((callback) => store.set(sessionID, data, callback))
-  if (hasEnded()) await destroy(store, sessionID)
+  if (stored?.ciba?.login?.transaction !== login.transaction) return
+  if (!(await hasEnded())) {
+    const data = { ...stored, ciba: { ...stored.ciba, login } } as SessionData
+    // Stores take the time to live from the cookie, and the stored one is of the last save, not of the last request.
+    if (session) data.cookie = session.touch().cookie
+    await done((callback) => store.set(sessionID, data, callback))
+  }
+  if (await hasEnded()) await destroy(store, sessionID)
 }
 
 /**
@@ -167,7 +173,7 @@ export async function adoptLogin(
   req: Request,
   login: Login,
   wasStored: boolean,
-  hasEnded: () => boolean,
+  hasEnded: () => Promise<boolean>,
 ): Promise<void> {
   const { session } = req
   const before = session?.ciba
@@ -228,8 +234,8 @@ function contentOf(session: Partial<SessionData>): string {
 
 /**
  * Moves everything in the session, and `login`, into a new session with a new id [SEC-7], and saves it.
- * `beforeSave` runs in the new session. When that or the saving fails, the request has its old session back. What a
- * session held for one person does not pass to another. `name` is that of the answer: see {@link originOf}.
+ * `beforeSave` and `afterSave` run in the new session. When they or the saving fail, the request has its old session back. What
+ * a session held for one person does not pass to another. `name` is that of the answer: see {@link originOf}.
  *
  * `undefined`: the old session has ended meanwhile, by a logout or by another login. With `hasWaited` its data is
  * read again too, since others may have written to it; otherwise what this request wrote to it counts.
@@ -242,7 +248,7 @@ export async function moveLogin(
   login: Login,
   name: DeliveryName,
   hasWaited: boolean,
-  beforeSave: () => Promise<void>,
+  { beforeSave, afterSave }: Record<'beforeSave' | 'afterSave', () => Promise<void>>,
 ): Promise<Move | undefined> {
   const store = storeOf(req) as Store & { generate(req: Request): void }
   const { session: old, sessionID } = req
@@ -275,6 +281,7 @@ export async function moveLogin(
       return undefined
     }
     await save(req.session)
+    await afterSave()
     arriving.delete(req.session)
     saveOnlyChanges(req.session)
   } catch (error) {
@@ -306,11 +313,15 @@ function saveOnlyChanges(session: Session): void {
 }
 
 /** Ends another session of the same store; tells before which login is in it. */
-export async function endSession(req: Request, id: string, onLogin?: (login: Login) => void): Promise<void> {
+export async function endSession(
+  req: Request,
+  id: string,
+  onLogin?: (login: Login) => Promise<unknown>,
+): Promise<void> {
   const store = storeOf(req) as Store
   const data = await load(store, id)
   if (!data) return
-  if (data.ciba?.login) onLogin?.(data.ciba.login)
+  if (data.ciba?.login) await onLogin?.(data.ciba.login)
   await destroy(store, id)
 }
 

@@ -7,6 +7,7 @@ import type { Core } from '../core.ts'
 import type { AuthenticationRequest } from '../protocol/authentication-request.ts'
 import { type PendingStatus, pendingStatus } from '../status.ts'
 import type { ApprovalTerms } from '../transaction.ts'
+import type { Holds } from './holds.ts'
 import type { CountStart } from './limiter.ts'
 import type { LoginParts } from './login.ts'
 import { becomeOwner, ownerToBe } from './session.ts'
@@ -16,6 +17,7 @@ export interface ContextParts extends LoginParts {
   readonly core: Core
   readonly countStart: CountStart
   readonly longPollTimeoutMs: number
+  readonly holds: Holds
   /** What an anonymous browser learns of an unknown person: nothing [ERR-5]. */
   readonly hideUnknownUser: boolean
   /** Where the OP sends browsers back to after a logout there; absent: they are not sent there. */

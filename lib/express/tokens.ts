@@ -7,8 +7,8 @@ import type { Request } from 'express'
 import type { Core } from '../core.ts'
 import { CibaError } from '../errors.ts'
 import { publish } from '../events.ts'
-import type { Grant } from '../grant.ts'
-import type { GrantHolder, HeldGrant } from '../token-keeper.ts'
+import type { Grant, HeldGrant } from '../grant.ts'
+import type { GrantHolder } from '../token-keeper.ts'
 import { shortId } from '../transaction.ts'
 import { adoptLogin, type Login, loginOf, signOut, storedLoginOf, storeLogin } from './session.ts'
 import { within } from './within.ts'
@@ -33,14 +33,13 @@ async function grantOf(core: TokenParts, req: Request): Promise<Grant> {
   const current = await heldBy(core, login)
   if (core.keeper.isFresh(current)) return current
   const stored = (newer: HeldGrant) => withGrant(login, newer)
-  const hasEnded = () => core.keeper.hasEnded(login.transaction)
   const holder: GrantHolder = {
     id: login.transaction,
     async load() {
       const newest = await storedLoginOf(req)
       return newest && heldBy(core, newest)
     },
-    save: (newer) => storeLogin(req, stored(newer), hasEnded),
+    save: (newer, hasEnded) => storeLogin(req, stored(newer), hasEnded),
   }
   const wasStored = (await storedLoginOf(req).catch(() => undefined)) !== undefined
   let newest = login
@@ -49,7 +48,7 @@ async function grantOf(core: TokenParts, req: Request): Promise<Grant> {
     newest = stored(fresh)
     return fresh
   } finally {
-    await adoptLogin(req, newest, wasStored, hasEnded)
+    await adoptLogin(req, newest, wasStored, () => core.keeper.isOver(login.transaction))
   }
 }
 
@@ -70,8 +69,8 @@ export async function logout(
   atTheOp: { readonly postLogoutRedirect: string | undefined } | undefined,
 ): Promise<string | undefined> {
   const login = loginOf(req)
-  // Before the session ends: a refresh that is under way must not bring it back.
-  const ending = login && core.keeper.end(login.transaction)
+  // Before the session ends: a refresh that is under way, at whichever instance, must not bring it back.
+  const ended = login && (await core.keeper.end(login.transaction, login.tokens))
   // Whatever the OP does.
   await signOut(req)
   if (!login) return undefined
@@ -83,8 +82,8 @@ export async function logout(
   }))
   const { tokens, refreshes = 0 } = login
   const revoked = core.revoke(async () => {
-    const latest = await ending
-    // Another instance may have refreshed later than this one.
+    const latest = await ended?.newest()
+    // They may have been stored when nobody could be told.
     return latest && latest.refreshes > refreshes ? latest.tokens : tokens
   })
   const url = atTheOp && core.tokens.endSessionURL(tokens, atTheOp.postLogoutRedirect)

@@ -8,6 +8,7 @@ import type { SigningKey } from './client-keys.ts'
 import { decrypter } from './decryption.ts'
 import { discovery } from './discovery.ts'
 import { createDpop, type Dpop } from './dpop.ts'
+import { hasKeys } from './keys-watch.ts'
 import { checkMetadata } from './metadata.ts'
 import type { OpConfig } from './registration.ts'
 import type { ProcessGrantResponseOptions } from './token-response.ts'
@@ -61,7 +62,7 @@ export function connect(config: OpConfig): Connection {
   const dpop = config.dpop && createDpop(client, config.dpop === 'perTransaction' ? undefined : config.dpop)
   const { fetch, tokenFetch, resourceFetch, close } = transports(config, dpop)
   // As long as the timeout lets it: the OP has used up what would bring the tokens again.
-  const keysFetch = retrying(fetch, [100, 400, 1_000, 2_000, 4_000])
+  const keysFetch = retrying(fetch, [100, 400, 1_000, 2_000, 4_000], hasKeys)
   const http = (customFetch: CustomFetch, ms: number): HttpOptions => ({
     [oauth.customFetch]: customFetch,
     [oauth.allowInsecureRequests]: allowInsecureRequests,

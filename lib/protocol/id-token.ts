@@ -3,7 +3,7 @@
  * CIBA Core §10.3.1). Pure: time comes in as data, and keys, signatures or HTTP are none of its business.
  */
 
-import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
+import { createHash, createHmac, hash, timingSafeEqual } from 'node:crypto'
 import * as oauth from 'oauth4webapi'
 import { sameSecret } from '../constant-time.ts'
 
@@ -168,7 +168,7 @@ export function verifyMac(jws: string, secret: string): void {
  * @throws oauth4webapi's `UnsupportedOperationError` for an algorithm without a hash of its own.
  */
 export function leftHalfHash(value: string, alg: string): string {
-  const digest = hashOf(alg).update(value).digest()
+  const digest = digestOf(value, alg)
   return digest.subarray(0, digest.length / 2).toString('base64url')
 }
 
@@ -223,11 +223,13 @@ function checkAge(claims: oauth.IDToken, { requestedAt, maxAge }: IdTokenExpecta
   }
 }
 
-function hashOf(alg: string): ReturnType<typeof createHash> {
+function digestOf(value: string, alg: string): Buffer {
   // oauth4webapi takes cSHAKE256 without name or customization, which is SHAKE256 (NIST SP 800-185 §3.3).
-  if (/^ML-DSA-(?:44|65|87)$/.test(alg)) return createHash('shake256', { outputLength: 64 })
+  if (/^ML-DSA-(?:44|65|87)$/.test(alg)) {
+    return createHash('shake256', { outputLength: 64 }).update(value).digest()
+  }
   const bits = /^(?:EdDSA|Ed25519)$/.test(alg) ? '512' : /^[REPH]S(256|384|512)$/.exec(alg)?.[1]
-  if (bits !== undefined) return createHash(`sha${bits}`)
+  if (bits !== undefined) return hash(`sha${bits}`, value, 'buffer')
   throw new oauth.UnsupportedOperationError('unsupported JWS algorithm for token hash calculation', {
     cause: { alg },
   })

@@ -12,16 +12,19 @@ export interface KeysWatch {
   readonly trouble: () => unknown
 }
 
+/** Whether it is a JWK set. A proxy may answer 200 in the OP's place, and the answer may break off: then it rejects. */
+export async function hasKeys(answer: Response): Promise<boolean> {
+  const json: unknown = answer.status === 200 ? await answer.clone().json() : undefined
+  return Array.isArray((json as { keys?: unknown } | null | undefined)?.keys)
+}
+
 export function watchKeys(fetch: CustomFetch): KeysWatch {
   let trouble: unknown
   return {
     async fetch(url, init) {
       try {
         const answer = await fetch(url, init)
-        // A proxy may answer 200 in the OP's place, and the answer may break off.
-        const json: unknown = answer.status === 200 ? await answer.clone().json() : undefined
-        const hasKeys = Array.isArray((json as { keys?: unknown } | undefined)?.keys)
-        if (!hasKeys) trouble = new Error(`the OP answered ${answer.status} without its keys`)
+        if (!(await hasKeys(answer))) trouble = new Error(`the OP answered ${answer.status} without its keys`)
         return answer
       } catch (reason) {
         trouble = reason

@@ -4,6 +4,7 @@
 
 import createDebug from 'debug'
 import * as oauth from 'oauth4webapi'
+import { CibaError } from '../errors.ts'
 import type { Grant, IdTokenClaims } from '../grant.ts'
 import type { OpAnswer } from './answer.ts'
 import type { Connection } from './connection.ts'
@@ -83,6 +84,25 @@ export async function refresh(
     debug('refresh refused: %s', (reason as Error).message)
     return { type: 'refused', error: 'invalid_token_response' }
   }
+}
+
+/** What a refresh that brought nothing means to who needs the token. */
+export function refreshError(answer: Exclude<RefreshAnswer, { readonly type: 'granted' }>): CibaError {
+  if (answer.type === 'failed') {
+    return new CibaError('ERR_CIBA_OP_FAILED', `the OP does not refresh the access token: ${answer.error}`)
+  }
+  if (answer.type === 'refused') {
+    return new CibaError(
+      'ERR_CIBA_INVALID_TOKEN',
+      `the OP does not refresh the access token: ${answer.error}`,
+    )
+  }
+  const { sent, retryAfterMs, cause } = answer
+  if (cause instanceof CibaError) return cause
+  const details = { cause, ...(retryAfterMs > 0 && { retryAfter: Math.ceil(retryAfterMs / 1000) }) }
+  return sent
+    ? new CibaError('ERR_CIBA_OP_FAILED', 'the OP did not refresh the access token', details)
+    : new CibaError('ERR_CIBA_OP_UNREACHABLE', 'the OP cannot be reached', details)
 }
 
 /** What {@link validate} throws when the OP's keys could not be had. */

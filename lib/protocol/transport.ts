@@ -48,8 +48,6 @@ export interface Transport {
 /** No answer of an OP is anywhere near this size; a longer one is cut off with an error. */
 const largestAnswerBytes = 1024 * 1024
 const connectionsPerOrigin = 256
-/** Statuses whose `Response` must not have a body (Fetch §2.2.3). */
-const withoutBody = new Set([101, 204, 205, 304])
 
 /**
  * Keeps connections alive and reads whole answers of bounded size. Through `undici.request()`, since it costs a
@@ -71,14 +69,23 @@ export function createTransport(options: TransportOptions): Transport {
         signal,
       )
       const text = await answer.body.text()
-      return new Response(withoutBody.has(answer.statusCode) ? null : text, {
-        status: answer.statusCode,
-        headers: toHeaders(answer.headers),
-      })
+      return wholeResponse(text, { status: answer.statusCode, headers: toHeaders(answer.headers) })
     },
     // Whoever waited for an answer has been let go before.
     close: () => agent.destroy(),
   }
+}
+
+/**
+ * A response that has been read to its end. The streams that a `Response` puts around a text, only to read it again, are
+ * what costs most about it; whoever reads OP answers asks for text or JSON.
+ */
+function wholeResponse(text: string, init: ResponseInit): Response {
+  return Object.assign(new Response(null, init), {
+    text: async () => text,
+    json: async () => JSON.parse(text) as unknown,
+    clone: () => wholeResponse(text, init),
+  })
 }
 
 /** For protected resources: whole `fetch` semantics, and answers of any size that are read as they come. */
@@ -139,12 +146,16 @@ function toHeaders(raw: Record<string, string | string[] | undefined>): Headers 
  * Tries a failed GET again, by default twice: discovery and the OP's keys are asked for at moments when a login hangs on
  * them, and asking twice does no harm. Never for the requests that may prompt a person [REQ-16].
  */
-export function retrying(fetch: CustomFetch, pausesMs: readonly number[] = [100, 400]): CustomFetch {
+export function retrying(
+  fetch: CustomFetch,
+  pausesMs: readonly number[] = [100, 400],
+  isGood: (response: Response) => boolean | Promise<boolean> = ({ status }) => status < 500,
+): CustomFetch {
   return async (url, init) => {
     for (const pauseMs of pausesMs) {
       try {
         const response = await fetch(url, init)
-        if (response.status < 500) return response
+        if (await isGood(response)) return response
       } catch {
         if (init.signal?.aborted) throw init.signal.reason
       }

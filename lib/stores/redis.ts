@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto'
 import { invalidOption } from '../errors.ts'
 import { checkOption, func, object, refuseUnknownOptions, text } from '../option-checks.ts'
 import type { StoredRecord, TransactionStore } from '../store.ts'
+import { RedisClock, timeScript } from './redis-clock.ts'
 import { Channels, inTime, NodeRedisSubscriber, type Subscribe } from './redis-listener.ts'
 
 /** A client of node-redis 5 or later: what `createClient()` and `createCluster()` make, and from 6 on `createSentinel()`. */
@@ -92,12 +93,17 @@ interface Connection {
 export class RedisTransactionStore implements TransactionStore {
   readonly #connection: Connection
   readonly #prefix: string
+  readonly #clock: RedisClock
 
   /** @throws TypeError with `code: 'ERR_CIBA_INVALID_OPTION'` */
   constructor(options: RedisTransactionStoreOptions) {
     const { client, sendCommand, subscribe, prefix } = checked(options)
     this.#connection = client ? viaNodeRedis(client) : viaCommands(sendCommand, subscribe)
     this.#prefix = prefix
+    const key = `${prefix}clock`
+    this.#clock = new RedisClock(() =>
+      inTime(() => this.#connection.send(['EVAL', timeScript, '1', key], key)),
+    )
   }
 
   async read(id: string): Promise<StoredRecord | undefined> {
@@ -105,18 +111,23 @@ export class RedisTransactionStore implements TransactionStore {
     const found = await inTime(() => this.#connection.send(['GET', key], key))
     if (found === null || found === undefined) return undefined
     const record = parse(id, String(found))
-    return Date.now() < record.purgeAt ? record : undefined
+    return this.now() < record.purgeAt ? record : undefined
   }
 
   /** Rejects as well when Redis has not answered within 5 seconds: it may still write then. */
   async write(record: StoredRecord, expectedVersion: number): Promise<boolean> {
     const { id, version, purgeAt, data } = record
     const key = this.#prefix + id
-    const now = Date.now()
-    // Not PXAT: Redis's clock may be ahead of ours, and would forget too early.
+    const now = this.now()
+    // Not PXAT: Redis's clock may be ahead of what we know of it, and would forget too early.
     const keepMs = Math.max(1, Math.ceil(purgeAt - now))
     const args = [key, expectedVersion, now, keepMs, `${version}:${purgeAt}:${data}`].map(String)
     return Number(await inTime(() => this.#run(key, args))) === 1
+  }
+
+  /** Redis's own, as far as it is known: it is asked once a minute. */
+  now(): number {
+    return this.#clock.now()
   }
 
   watch(id: string, listener: () => void): () => void {

@@ -4,7 +4,7 @@ import { expect } from 'chai'
 import { type SessionData, Store } from 'express-session'
 import { MemoryTransactionStore } from '../../lib/index.ts'
 import { later } from '../support/outcomes.ts'
-import { type Answer, tokenError } from '../support/scripted-op.ts'
+import type { Answer } from '../support/scripted-op.ts'
 import { expired, expiring, signIn, storedLogin, tokenRoutes } from '../support/signed-in.ts'
 import { Browser, until, type Web, webs } from '../support/web.ts'
 
@@ -204,21 +204,53 @@ describe('req.ciba.getAccessToken() and the session store', () => {
       expect(refreshTokensSent(a)).to.deep.equal(['refresh-0', 'refresh-1', 'refresh-2', 'refresh-3'])
     })
 
-    it('takes the tokens of the other one when the OP refuses a refresh token that it has just used', async () => {
-      const [first, second] = [later<Answer>(), later<Answer>()]
-      a.op.onToken(
-        () => first.promise,
-        () => second.promise,
-      )
+    it('asks the OP once when both need a token at the same time, and both get the new one', async () => {
+      const answer = later<Answer>()
+      a.op.onToken(() => answer.promise)
       const answerOfA = atA.get('/token').then()
       await a.op.waitForCall('token', 2)
+      const before = a.sessions.loads
       const answerOfB = atB.get('/token').then()
-      await a.op.waitForCall('token', 3)
-      first.resolve(await next(a, 1))
-      expect((await answerOfA).body).to.deep.equal({ token: 'access-1' })
-      second.resolve(tokenError('invalid_grant'))
+      await until('it looks what the other one has stored', () => a.sessions.loads >= before + 3)
+      answer.resolve(await next(a, 1))
+      for (const { body } of [await answerOfA, await answerOfB])
+        expect(body).to.deep.equal({ token: 'access-1' })
+      expect(refreshTokensSent(a)).to.deep.equal(['refresh-0'])
+    })
+
+    it('leaves no session behind when one signs out while the other refreshes, and revokes what comes', async () => {
+      const answer = later<Answer>()
+      a.op.onToken(() => answer.promise)
+      const answerOfA = atA.copy().get('/token').then()
+      await a.op.waitForCall('token', 2)
+      const old = atA.sessionId
+      expect((await atB.post('/ciba/logout')).status).to.equal(204)
+      answer.resolve(await next(a, 1))
+      expect((await answerOfA).status).to.equal(401)
+      expect(await a.sessions.ids()).to.not.include(old)
+      await until('all are revoked', () => a.op.callsTo('revocation').length === 4)
+      const revoked = a.op.callsTo('revocation').map(({ params }) => params.get('token'))
+      expect(revoked).to.deep.equal(['refresh-0', 'access-0', 'refresh-1', 'access-1'])
+    })
+
+    it('brings no session back with newer tokens for an old copy, when the other one signs out meanwhile', async () => {
+      const id = atA.sessionId ?? ''
+      const old = (await a.sessions.read(id)) as SessionData
+      a.op.onToken(await next(a, 1))
+      await atA.get('/token')
+      await new Promise((resolve) => a.sessions.set(id, old, resolve))
+      const [save, isSaving] = [later(), later()]
+      a.sessions.beforeSet = () => {
+        isSaving.resolve()
+        return save.promise
+      }
+      const answerOfB = atB.get('/token').then()
+      await isSaving.promise
+      a.sessions.beforeSet = undefined
+      expect((await atA.post('/ciba/logout')).status).to.equal(204)
+      save.resolve()
       expect((await answerOfB).body).to.deep.equal({ token: 'access-1' })
-      expect(refreshTokensSent(a)).to.deep.equal(['refresh-0', 'refresh-0'])
+      expect(await a.sessions.ids()).to.not.include(id)
     })
 
     it('revokes the newest tokens at logout, though this instance remembers older ones', async () => {

@@ -21,7 +21,7 @@ class GlassStore extends MemoryTransactionStore {
 
   async pending(): Promise<PendingTransaction> {
     if (!this.#newest) throw new Error('nothing was written')
-    return (await recordSealer(deriveKeys([secret])).open(this.#newest)) as PendingTransaction
+    return recordSealer(deriveKeys([secret])).open(this.#newest) as PendingTransaction
   }
 }
 

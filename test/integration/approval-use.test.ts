@@ -248,7 +248,7 @@ describe('req.ciba.useApproval()', () => {
     held.resolve(await web.op.tokens())
     const { status, body } = await using
     expect([status, body.code]).to.deep.equal([404, 'ERR_CIBA_UNKNOWN_TRANSACTION'])
-    const left = (await store.transactions()).at(-1)
+    const left = store.transactions().at(-1)
     expect(left).to.include({ id: transaction, state: 'complete', delivery: 'undelivered' })
     expect(left).to.have.property('grant')
     expect(left).to.not.have.property('usedBy')

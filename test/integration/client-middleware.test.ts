@@ -127,9 +127,10 @@ describe('ciba({ client })', () => {
     const transaction = await browser.begin()
     const polled = browser.poll(transaction, 20)
     await client.close()
-    // The store went with it: the transaction may be gone, but nobody waits.
+    // The store went with it, so who came late is told to try again; but nobody waits.
     expect((await polled).body).to.satisfy(
-      ({ status, error }: Record<string, string>) => status === 'pending' || error === 'unknown_transaction',
+      ({ status, error }: Record<string, string>) =>
+        status === 'pending' || error === 'temporarily_unavailable',
     )
     const { status, body } = await browser.start()
     expect([status, body.error]).to.deep.equal([503, 'temporarily_unavailable'])

@@ -170,7 +170,7 @@ describe('the answer to a token request with DPoP', () => {
         expect(await login(answer)).to.include(expected)
         expect(await browser.user()).to.equal(complete ? 'alice' : undefined)
         expect(op.callsTo('token')).to.have.length(1)
-        const kept = JSON.stringify((await store.transactions()).filter(({ state }) => state === 'failed'))
+        const kept = JSON.stringify(store.transactions().filter(({ state }) => state === 'failed'))
         expect(kept).to.not.match(/accessToken|idToken/)
       })
     }

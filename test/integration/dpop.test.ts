@@ -108,7 +108,7 @@ describe('ciba({ dpop: true })', () => {
     it('is sealed in record and session, and nowhere else [AUTH-7, SEC-9, SEC-11]', async () => {
       const { op, login, browser, store, sessions } = await bound()
       expect(await login(await op.tokens(dpopTokens))).to.have.property('status', 'complete')
-      const transactions = await store.transactions()
+      const transactions = store.transactions()
       const d = secretOf(transactions[0])
       expect(d).to.match(/^[\w-]{43}$/)
       const pendingOnes = transactions.filter(({ state }) => state === 'pending' || state === 'ready')
@@ -126,7 +126,7 @@ describe('ciba({ dpop: true })', () => {
         expect(dump, name).to.have.length.above(20).and.not.include(d)
       }
       const { dpopKey = '', ...login_ } = sessions.last()?.login ?? expect.fail('nobody is signed in')
-      const opened = JSON.parse(await sealer(deriveKeys([sceneSecret]), 'dpop key').open(dpopKey))
+      const opened = JSON.parse(sealer(deriveKeys([sceneSecret]), 'dpop key').open(dpopKey))
       expect(opened).to.have.property('d', d)
       expect(await calculateJwkThumbprint(opened)).to.equal((await proofsOf(op))[0]?.jkt)
       expect(login_).to.have.all.keys('transaction', 'user', 'tokens', 'at')
@@ -139,11 +139,11 @@ describe('ciba({ dpop: true })', () => {
       const last = (transactions: Transaction[], state: string) =>
         transactions.findLast((transaction) => transaction.state === state)
       for (const state of ['complete', 'failed']) {
-        let kept = last(await store.transactions(), state)
+        let kept = last(store.transactions(), state)
         // The record is settled when the answer has left.
         for (let tries = 0; state === 'complete' && kept && 'grant' in kept && tries < 200; tries++) {
           await new Promise(setImmediate)
-          kept = last(await store.transactions(), state)
+          kept = last(store.transactions(), state)
         }
         expect(kept, state).to.be.an('object').and.not.have.any.keys('grant', 'dpopKey')
       }
@@ -198,7 +198,7 @@ describe('ciba({ dpop: key })', () => {
         expect(proof.jkt).to.equal(jkt)
         expect(proof.header).to.have.property('alg', alg)
       }
-      expect((await store.transactions()).map(secretOf).join('')).to.equal('')
+      expect(store.transactions().map(secretOf).join('')).to.equal('')
       expect(sessions.last()?.login).to.be.an('object').and.not.have.property('dpopKey')
     })
   }

@@ -137,7 +137,7 @@ describe('ciba({ validateIdTokenClaims })', () => {
       expect(seen).to.have.length(1)
       expect(await browser.user()).to.equal(undefined)
       expect(op.callsTo('token')).to.have.length(1)
-      const last = (await store.transactions()).at(-1)
+      const last = store.transactions().at(-1)
       expect(last).to.include({ state: 'failed', error: refused.error })
       expect(last).to.not.have.property('grant')
       const traces = [JSON.stringify([outcome, last]), lines.join('\n'), sessions.written.join('\n')]

@@ -208,6 +208,17 @@ for (const { name, express } of expressVersions) {
       expect(web.op.calls).to.have.length(calls)
     })
 
+    it('does not say that a transaction is unknown when its own memory is gone: the page would give up', async () => {
+      const web = await start({ express })
+      const browser = web.browser()
+      const transaction = await browser.begin()
+      await web.auth.close()
+      const { status, body, headers } = await browser.poll(transaction, 1)
+      expect(status).to.equal(503)
+      expect(body.error).to.equal('temporarily_unavailable')
+      expect(headers).to.include({ 'retry-after': '5', connection: 'close' })
+    })
+
     it('may be closed twice', async () => {
       const web = await start({ express })
       await web.browser().begin()

@@ -192,7 +192,7 @@ describe('an authentication request on the wire', () => {
       const codes = op.callsTo('backchannel').map(({ params }) => params.get('user_code'))
       expect(codes).to.deep.equal([null, userCode])
 
-      const records = await store.transactions()
+      const records = store.transactions()
       expect(records.map(({ state }) => state)).to.include.members(['failed', 'pending', 'complete'])
       expect(holds(JSON.stringify(records)), 'records').to.equal(false)
       expect(sessions.written.join()).to.include('alice')
@@ -210,7 +210,7 @@ describe('an authentication request on the wire', () => {
       })
       const { body, text } = await app.browser().start({ loginHint: 'alice', userCode })
       expect(body.error).to.equal('invalid_user_code')
-      const kept = [JSON.stringify(await store.transactions()), ...sessions.written, ...lines, text]
+      const kept = [JSON.stringify(store.transactions()), ...sessions.written, ...lines, text]
       expect(kept.filter(holds)).to.deep.equal([])
     })
 

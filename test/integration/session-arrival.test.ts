@@ -69,7 +69,7 @@ describe('a login that arrives', () => {
 
   const untilSent = () =>
     until('it is written that the answer has left', async () => {
-      return (await store.transactions()).some((one) => one.state === 'complete' && one.arrival)
+      return store.transactions().some((one) => one.state === 'complete' && one.arrival)
     })
   const isSignedIn = async (browser: Browser) => (await browser.get('/me')).body.signedIn
   const signedInSessions = async ({ sessions }: Web) => {

@@ -144,10 +144,24 @@ const LAYERS: Readonly<Record<string, Layer>> = {
     packages: ANY,
   },
   'flow.ts': { local: [...BELOW_FLOW, 'approval.ts', 'events.ts', 'notifications.ts'], packages: ANY },
-  'token-keeper.ts': {
-    local: [...VOCABULARY, 'jobs.ts', 'memory.ts', 'transaction.ts', 'protocol/'],
+  'login-memory.ts': { local: [...VOCABULARY, 'memory.ts'], packages: ANY },
+  'refresh-leases.ts': {
+    local: [...VOCABULARY, 'doorbell.ts', 'protocol/', 'seal.ts', 'store.ts'],
     packages: ANY,
   },
+  'refresher.ts': {
+    local: [
+      ...VOCABULARY,
+      'doorbell.ts',
+      'jobs.ts',
+      'login-memory.ts',
+      'protocol/',
+      'refresh-leases.ts',
+      'transaction.ts',
+    ],
+    packages: ANY,
+  },
+  'token-keeper.ts': { local: [...VOCABULARY, 'jobs.ts', 'login-memory.ts', 'refresher.ts'], packages: ANY },
   'logout-marks.ts': { local: [...VOCABULARY, 'keys.ts', 'store.ts', 'protocol/'], packages: ANY },
   'core.ts': {
     local: [
@@ -155,6 +169,7 @@ const LAYERS: Readonly<Record<string, Layer>> = {
       'flow.ts',
       'logout-marks.ts',
       'profile.ts',
+      'refresh-leases.ts',
       'seal.ts',
       'sealed-keys.ts',
       'token-keeper.ts',

@@ -20,6 +20,10 @@ export class FakeClock implements Clock {
     return this.#now
   }
 
+  here(): number {
+    return this.#now
+  }
+
   after(ms: number, callback: () => void): () => void {
     const timer = { at: this.#now + Math.max(0, ms), callback }
     this.#timers.add(timer)

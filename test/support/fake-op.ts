@@ -99,7 +99,7 @@ class FakeOp implements Op {
 
 /** Seals nothing and waits for nothing: with real sealing, a settled clock would not mean settled work. */
 export const plainSealer: RecordSealer = {
-  async seal(transaction, version) {
+  seal(transaction, version) {
     return {
       id: transaction.id,
       version,
@@ -107,7 +107,7 @@ export const plainSealer: RecordSealer = {
       data: JSON.stringify(transaction),
     }
   },
-  open: async ({ data }) => JSON.parse(data) as Transaction,
+  open: ({ data }) => JSON.parse(data) as Transaction,
 }
 
 /** A memory store that can be out of order, and remembers every transaction that was written. */

@@ -38,13 +38,15 @@ export interface RedisServer {
 class Redis implements RedisServer {
   readonly #folder = mkdtempSync(join(tmpdir(), 'express-ciba-redis-'))
   readonly #isCluster: boolean
+  readonly #keepsData: boolean
   readonly #clients: Client[] = []
   #process: ChildProcess | undefined
   #own: Client | undefined
   port = 0
 
-  constructor(isCluster: boolean) {
+  constructor(isCluster: boolean, keepsData: boolean) {
     this.#isCluster = isCluster
+    this.#keepsData = keepsData
   }
 
   get socketPath(): string {
@@ -52,14 +54,15 @@ class Redis implements RedisServer {
   }
 
   async start(): Promise<void> {
-    const nothingKept = ['--save', '', '--appendonly', 'no', '--dir', this.#folder]
+    const files = ['--save', '', '--appendonly', this.#keepsData ? 'yes' : 'no', '--dir', this.#folder]
     if (this.#isCluster) this.port ||= await freePort()
     const cluster = ['--cluster-enabled', 'yes', '--cluster-port', String(await freePort())]
     const child = spawn(
       'redis-server',
       [
         ...['--bind', '127.0.0.1', '--port', String(this.port), '--unixsocket', this.socketPath],
-        ...nothingKept,
+        ...files,
+        ...(this.#keepsData ? ['--appendfsync', 'always'] : []),
         ...(this.#isCluster ? cluster : []),
       ],
       { stdio: ['ignore', 'pipe', 'ignore'] },
@@ -137,10 +140,10 @@ class Redis implements RedisServer {
 
 /**
  * Starts one server for a suite, and before each test again if one has killed it; each test finds it empty. Without
- * redis-server the suite is skipped, and on CI it fails.
+ * redis-server the suite is skipped, and on CI it fails. With `keepsData` nothing is lost when it is killed.
  */
-export function redisServer({ cluster = false } = {}): RedisServer {
-  const server = new Redis(cluster)
+export function redisServer({ cluster = false, keepsData = false } = {}): RedisServer {
+  const server = new Redis(cluster, keepsData)
   before(async function () {
     this.timeout(10_000)
     if (spawnSync('redis-server', ['--version']).error) {
@@ -158,6 +161,16 @@ export function redisServer({ cluster = false } = {}): RedisServer {
   })
   afterEach(() => server.closeClients())
   after(() => server.stop())
+  return server
+}
+
+/** A server without a suite around it: whoever starts it stops it. */
+export type StartedRedis = RedisServer & { stop(): Promise<void> }
+
+/** Starts a server outside of tests; see {@link redisServer} for those. */
+export async function startRedis(): Promise<StartedRedis> {
+  const server = new Redis(false, false)
+  await server.start()
   return server
 }
 

@@ -12,13 +12,13 @@ const keysOf = (...secrets: [string, ...string[]]) => sealedKeys(sealerOf(...sec
 
 describe('sealedKeys()', () => {
   it('brings back the key that was sealed, which nobody can see', async () => {
-    const sealed = await keysOf('the first secret').seal(key)
+    const sealed = keysOf('the first secret').seal(key)
     expect(sealed).not.to.include(String(key['d']))
     expect(await keysOf('the first secret').open(sealed)).to.deep.equal(key)
   })
 
   it('opens with a secret that was rotated, and not with another one', async () => {
-    const sealed = await keysOf('the first secret').seal(key)
+    const sealed = keysOf('the first secret').seal(key)
     expect(await keysOf('the second secret', 'the first secret').open(sealed)).to.deep.equal(key)
     const error = await failureOf(keysOf('the second secret').open(sealed))
     expect(error).to.include({ code: 'ERR_CIBA_INVALID_TOKEN', status: 401 })
@@ -39,7 +39,7 @@ describe('sealedKeys()', () => {
   }
 
   it('refuses what was sealed for another purpose', async () => {
-    const sealed = await sealer(deriveKeys(['the first secret']), 'transaction').seal(JSON.stringify(key))
+    const sealed = sealer(deriveKeys(['the first secret']), 'transaction').seal(JSON.stringify(key))
     expect((await failureOf(keysOf('the first secret').open(sealed))).code).to.equal('ERR_CIBA_INVALID_TOKEN')
   })
 
@@ -54,7 +54,7 @@ describe('sealedKeys()', () => {
       },
     }
     const keys = sealedKeys(counting)
-    const sealed = await keys.seal(key)
+    const sealed = keys.seal(key)
     const [first, ...others] = await Promise.all([1, 2, 3].map(() => keys.open(sealed)))
     for (const other of [...others, await keys.open(sealed)]) expect(other).to.equal(first)
     expect(opened).to.equal(1)
@@ -65,9 +65,12 @@ describe('sealedKeys()', () => {
     const { seal, open } = sealerOf('the first secret')
     const keys = sealedKeys({
       seal,
-      open: (sealed) => (fails ? Promise.reject(new Error('no')) : open(sealed)),
+      open: (sealed) => {
+        if (fails) throw new Error('no')
+        return open(sealed)
+      },
     })
-    const sealed = await keys.seal(key)
+    const sealed = keys.seal(key)
     await failureOf(keys.open(sealed))
     fails = false
     expect(await keys.open(sealed)).to.deep.equal(key)
@@ -77,8 +80,8 @@ describe('sealedKeys()', () => {
     this.timeout(10_000)
     const opened: string[] = []
     const keys = sealedKeys({
-      seal: async (text) => text,
-      async open(sealed) {
+      seal: (text) => text,
+      open(sealed) {
         opened.push(sealed)
         return '{}'
       },

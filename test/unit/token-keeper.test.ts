@@ -1,8 +1,10 @@
 import { expect } from 'chai'
 import { CibaError } from '../../lib/errors.ts'
-import type { Grant } from '../../lib/grant.ts'
+import type { Grant, HeldGrant } from '../../lib/grant.ts'
 import type { RefreshAnswer } from '../../lib/protocol/refresh.ts'
-import { type GrantHolder, type HeldGrant, TokenKeeper } from '../../lib/token-keeper.ts'
+import { RefreshLeases } from '../../lib/refresh-leases.ts'
+import { MemoryTransactionStore } from '../../lib/stores/memory.ts'
+import { type GrantHolder, TokenKeeper } from '../../lib/token-keeper.ts'
 import { FakeClock, settle } from '../support/fake-clock.ts'
 import { failureOf, later } from '../support/outcomes.ts'
 
@@ -17,6 +19,7 @@ describe('TokenKeeper', () => {
   let faults: { load?: Error; save?: Error }
   let keeper: TokenKeeper
   let holder: GrantHolder
+  let store: MemoryTransactionStore
 
   /** The tokens after `refreshes` refreshes, an hour old, with `seconds` left. */
   function grant(refreshes: number, seconds?: number): HeldGrant {
@@ -43,8 +46,14 @@ describe('TokenKeeper', () => {
     answers = []
     faults = {}
     stored = grant(0, 0)
+    store = new MemoryTransactionStore()
+    const sealer = { seal: (text: string) => text, open: (text: string) => text }
     keeper = new TokenKeeper({
       clock,
+      leases: new RefreshLeases({ store, sealer, registration: 'client https://op.test', clock }),
+      revoke: async () => {},
+      tokenTimeoutMs: 60_000,
+      validationTimeoutMs: 10_000,
       async refresh({ tokens }: Grant) {
         used.push(tokens.refreshToken)
         return answers.shift() ?? granted(used.length)
@@ -61,6 +70,10 @@ describe('TokenKeeper', () => {
         stored = newer
       },
     }
+  })
+  afterEach(() => {
+    store.close()
+    expect(clock.timers, 'no timer is left').to.equal(0)
   })
 
   describe('isFresh()', () => {
@@ -333,18 +346,21 @@ describe('TokenKeeper', () => {
   })
 
   describe('end()', () => {
+    const end = async (id: string) =>
+      (await keeper.end(id, { refreshToken: 'the one in the session' })).newest()
+
     it('gives nothing for a login that was never refreshed here', async () => {
-      expect(await keeper.end('the transaction')).to.equal(undefined)
+      expect(await end('the transaction')).to.equal(undefined)
     })
 
     it('gives the refreshed tokens of a refresh that is under way, and says to the holder not to keep them', async () => {
       const answer = later<RefreshAnswer>()
       answers.push(answer.promise)
       const seen: boolean[] = []
-      const save: GrantHolder['save'] = async (_, hasEnded) => void seen.push(hasEnded())
+      const save: GrantHolder['save'] = async (_, hasEnded) => void seen.push(await hasEnded())
       const fresh = keeper.fresh({ ...holder, save }, grant(0, 0))
       await settle()
-      const ending = keeper.end('the transaction')
+      const ending = end('the transaction')
       answer.resolve(granted(1))
       expect(await ending).to.equal(await fresh)
       expect((await ending)?.tokens.refreshToken).to.equal('refresh-1')
@@ -359,7 +375,7 @@ describe('TokenKeeper', () => {
       answers.push(answer.promise)
       const fresh = failureOf(keeper.fresh(holder, first))
       await settle()
-      const ending = keeper.end('the transaction')
+      const ending = end('the transaction')
       answer.resolve(refused)
       expect(await ending).to.equal(first)
       expect(await fresh).to.include({ code: 'ERR_CIBA_INVALID_TOKEN' })
@@ -367,13 +383,13 @@ describe('TokenKeeper', () => {
 
     it('forgets the login: an old copy brings nothing back', async () => {
       await keeper.fresh(holder, grant(0, 0))
-      expect((await keeper.end('the transaction'))?.refreshes).to.equal(1)
-      expect(await keeper.end('the transaction')).to.equal(undefined)
+      expect((await end('the transaction'))?.refreshes).to.equal(1)
+      expect(await end('the transaction')).to.equal(undefined)
     })
 
     it('gives one login nothing of another', async () => {
       await keeper.fresh(holder, grant(0, 0))
-      expect(await keeper.end('another transaction')).to.equal(undefined)
+      expect(await end('another transaction')).to.equal(undefined)
     })
   })
 
