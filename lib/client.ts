@@ -118,7 +118,7 @@ export function createCibaClient(options: CibaClientOptions = {}): CibaClient {
   }
 
   async function statusOf(transaction: Transaction): Promise<ClientStatus> {
-    if (isOpen(transaction)) return pendingStatus(transaction)
+    if (isOpen(transaction)) return pendingStatus(transaction, flow.now())
     if (transaction.state !== 'complete') return endedStatus(transaction)
     const { claims: user, tokens, dpopKey } = transaction.grant ?? {}
     if (!user || !tokens) throw unknownTransaction()
@@ -128,7 +128,7 @@ export function createCibaClient(options: CibaClientOptions = {}): CibaClient {
 
   const client: CibaClient = {
     async start(request) {
-      return pendingStatus(await flow.start(core.check(request), { owner }))
+      return pendingStatus(await flow.start(core.check(request), { owner }), flow.now())
     },
     check: (id) => look(id, 0),
     async wait(id, { signal, timeout = Number.POSITIVE_INFINITY } = {}) {

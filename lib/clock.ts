@@ -2,7 +2,7 @@
  * Time as the parts see it, so that tests can hold it in their hands. Knows nothing of what is timed.
  */
 export interface Clock {
-  /** Epoch milliseconds. The wall clock on purpose: instants in records are read by other hosts too. */
+  /** Epoch milliseconds: instants in records are read by other hosts too. */
   now(): number
   /** Epoch milliseconds as this host sees them, which is what the OP's times are compared with. */
   here(): number

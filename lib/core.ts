@@ -96,9 +96,10 @@ export function createCore(options: ResolvedClientOptions): Core {
       store: marksStore,
       sealer: sealer(keys, 'refresh'),
       registration,
-      clock: systemClock,
+      recordsStayHere: options.recordsStayHere,
+      clock,
     }),
-    clock: systemClock,
+    clock,
     tokenTimeoutMs,
     validationTimeoutMs,
   })
@@ -114,7 +115,7 @@ export function createCore(options: ResolvedClientOptions): Core {
       verifyLogoutToken: (token) => verifyLogoutToken(connection, token),
     },
     revoke: (tokens) => jobs.run(async () => revoke(connection, await tokens())),
-    logoutMarks: new LogoutMarks(marksStore, keys, systemClock),
+    logoutMarks: new LogoutMarks(marksStore, keys, clock),
     dpopKeys: sealedKeys(sealer(keys, 'dpop key')),
     check(request) {
       if (typeof request !== 'object' || request === null) return checkAuthenticationRequest(request)

@@ -94,7 +94,7 @@ export class Ledger {
     memo: Memo,
   ): Promise<Applied | undefined> {
     // A write that failed may have taken effect all the same.
-    if (memo.attempt && (await this.#isStored(memo.attempt))) return applied(memo.attempt, this.#clock.now())
+    if (memo.attempt && (await this.#isStored(memo.attempt))) return applied(memo.attempt, this.#clock.here())
     let entry = from ?? (await this.read(id))
     while (entry) {
       const { transaction, version } = entry
@@ -104,7 +104,7 @@ export class Ledger {
       const attempt = { from: transaction, next, record }
       memo.attempt = attempt
       if (await asStoreFailure(() => this.#store.write(record, version))) {
-        return applied(attempt, this.#clock.now())
+        return applied(attempt, this.#clock.here())
       }
       delete memo.attempt
       entry = await this.read(id)

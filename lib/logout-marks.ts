@@ -44,7 +44,7 @@ export class LogoutMarks {
       const token: StoredRecord = {
         id: this.#nameOf(iss, 'jti', jti),
         version: 1,
-        purgeAt: validUntil,
+        purgeAt: this.#clock.now() + validUntil - this.#clock.here(),
         data: '{}',
       }
       if (await this.#store.read(token.id)) return
@@ -70,10 +70,14 @@ export class LogoutMarks {
 
   async #write(id: string): Promise<void> {
     for (;;) {
-      const now = this.#clock.now()
       const known = await this.#store.read(id)
       const version = known?.version ?? 0
-      const record = { id, version: version + 1, purgeAt: now + memoryMs, data: String(now) }
+      const record = {
+        id,
+        version: version + 1,
+        purgeAt: this.#clock.now() + memoryMs,
+        data: String(this.#clock.here()),
+      }
       if (await this.#store.write(record, version)) return
     }
   }

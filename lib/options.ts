@@ -102,7 +102,7 @@ export function resolveClientOptions(
     store: store ?? new MemoryTransactionStore(),
     marksStore: store ?? new MemoryTransactionStore(),
     ownsStore: store === undefined,
-    recordsStayHere: store === undefined || Object.getPrototypeOf(store) === MemoryTransactionStore.prototype,
+    recordsStayHere: store === undefined || isPlainMemory(store),
     tokenTimeoutMs: Math.max(leastTokenTimeout, httpTimeout ?? 60) * 1000,
   })
 }
@@ -153,8 +153,14 @@ const secretStrings: Parse<readonly [string, ...string[]]> = (value) => {
   return sound ? ([...strings] as unknown as readonly [string, ...string[]]) : undefined
 }
 
+/** Ours as it is: somebody's own reading or writing may need more of a record than the object that it was. */
+function isPlainMemory(store: TransactionStore): boolean {
+  const isOurs = Object.getPrototypeOf(store) === MemoryTransactionStore.prototype
+  return isOurs && !['read', 'write'].some((method) => Object.hasOwn(store, method))
+}
+
 const transactionStore: Parse<TransactionStore> = (value) => {
   const store = object(value) as TransactionStore | undefined
-  const methods = [store?.read, store?.write, store?.watch]
+  const methods = [store?.read, store?.write, store?.watch, store?.now ?? (() => 0)]
   return methods.every((method) => typeof method === 'function') ? store : undefined
 }

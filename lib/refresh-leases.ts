@@ -45,6 +45,8 @@ export interface RefreshLeasesParts {
   readonly sealer: Sealer
   /** Names the OP and our client there, which may share store and secret with others. */
   readonly registration: string
+  /** Whether the store is in the memory of this process, where nobody else refreshes. */
+  readonly recordsStayHere: boolean
   readonly clock: Clock
 }
 
@@ -53,8 +55,8 @@ export interface RefreshLeasesParts {
  * old tokens finds the newest here. Not the session's life: a memory store has to hold them all.
  */
 const memoryMs = 3_600_000
-/** How long a failing store is tried again, so that what the OP said is not lost. */
-const recordPatienceMs = 60_000
+/** How long a failing store is tried again: as long as this process remembers by itself what the OP has granted. */
+const recordPatienceMs = 300_000
 
 interface Sealed {
   readonly login: string
@@ -74,8 +76,10 @@ export class RefreshLeases {
 
   /** How it stands with the login `id`. */
   async read(id: string): Promise<SharedEntry> {
-    const record = await asStoreFailure(() => this.#parts.store.read(this.#nameOf(id)))
-    return record ? { ...this.#open(id, record), version: record.version } : { version: 0 }
+    return asStoreFailure(async () => {
+      const record = await this.#parts.store.read(this.#nameOf(id))
+      return record ? { ...this.#open(id, record), version: record.version } : { version: 0 }
+    })
   }
 
   /** Until when another process has the right, epoch milliseconds; `undefined` if it is free. */
@@ -96,8 +100,7 @@ export class RefreshLeases {
     try {
       return (await this.#write(id, { ...known, lease }, version)) ? holder : undefined
     } catch (fault) {
-      // A store that fills up is in the memory of one process, where nobody else refreshes.
-      if (isFull(fault)) return holder
+      if (this.#isFullHere(fault)) return holder
       throw fault
     }
   }
@@ -133,17 +136,21 @@ export class RefreshLeases {
 
   /** The login is over, for all processes. Resolves to its newest tokens. Tries again while the store fails, until `signal`. */
   async end(id: string, signal: AbortSignal): Promise<HeldGrant | undefined> {
-    let newest: HeldGrant | undefined
-    await this.#insist(id, signal, ({ ended, grant }) => {
-      newest = grant ?? newest // a try that failed may have taken effect
-      return ended ? undefined : { ended: true }
-    })
+    // They stay: who has to end the login once more, because a try failed or a session was written back, needs them too.
+    const { grant: newest } = await this.#insist(id, signal, ({ ended, grant }) =>
+      ended ? undefined : { ended: true, ...(grant && { grant }) },
+    )
     return newest
   }
 
-  /** See {@link TransactionStore.watch}. */
+  /** See {@link TransactionStore.watch}. Where the store cannot, nobody rings. */
   watch(id: string, listener: () => void): () => void {
-    return this.#parts.store.watch(this.#nameOf(id), listener)
+    try {
+      return this.#parts.store.watch(this.#nameOf(id), listener)
+    } catch (error) {
+      debug('refresh not watched: %s', (error as Error).message)
+      return () => {}
+    }
   }
 
   async #insist(
@@ -157,7 +164,7 @@ export class RefreshLeases {
       try {
         return await this.#change(id, change)
       } catch (fault) {
-        if (isFull(fault) || signal.aborted || clock.now() + pauseMs > deadline) throw fault
+        if (this.#isFullHere(fault) || signal.aborted || clock.now() + pauseMs > deadline) throw fault
         await pause(pauseMs, signal, clock)
       }
     }
@@ -195,9 +202,9 @@ export class RefreshLeases {
       if (login !== id) throw new Error('the record belongs to another login')
       return refresh
     } catch (error) {
-      // As if it were lost: whoever can write nonsense could delete it as well.
+      // Not as if it were lost: who seals with a secret that is not known here yet may be refreshing.
       debug('record of a refresh not opened: %s', (error as Error).message)
-      return {}
+      throw error
     }
   }
 
@@ -206,10 +213,12 @@ export class RefreshLeases {
     const text = JSON.stringify(['refresh', this.#parts.registration, id])
     return `refresh-${createHash('sha256').update(text).digest('base64url')}`
   }
-}
 
-function isFull(fault: unknown): boolean {
-  return fault instanceof CibaError && fault.code === 'ERR_CIBA_STORE_FULL'
+  /** Whether there is no room for a record that only this process would read. */
+  #isFullHere(fault: unknown): boolean {
+    const isFull = fault instanceof CibaError && fault.code === 'ERR_CIBA_STORE_FULL'
+    return isFull && this.#parts.recordsStayHere
+  }
 }
 
 function withoutKey({ dpopKey: _, ...grant }: HeldGrant): HeldGrant {

@@ -78,15 +78,15 @@ export class Refresher {
     this.#parts = parts
   }
 
-  /** Whether the access token lasts for another minute, or half its life, or nobody knows how long it does. */
-  isFresh({ tokens: { expiresAt }, since }: HeldGrant): boolean {
+  /** See `TokenKeeper.isFresh`. */
+  isFresh({ tokens: { expiresAt, refreshToken }, since }: HeldGrant): boolean {
     if (expiresAt === undefined) return true
-    const marginMs = Math.min(refreshMarginMs, (expiresAt - since) / 2)
-    return expiresAt - this.#parts.clock.now() > marginMs
+    const marginMs = refreshToken === undefined ? 0 : Math.min(refreshMarginMs, (expiresAt - since) / 2)
+    return expiresAt - this.#parts.clock.here() > marginMs
   }
 
   isValid({ tokens: { expiresAt } }: HeldGrant): boolean {
-    return expiresAt === undefined || expiresAt > this.#parts.clock.now()
+    return expiresAt === undefined || expiresAt > this.#parts.clock.here()
   }
 
   /** See `TokenKeeper.fresh`; not to be called twice at once for one login. */
@@ -113,7 +113,11 @@ export class Refresher {
       bell.quiet()
       const known = newestOf(current, logins.newest(id))
       const look = await this.#unlessValid(id, known, () => this.#look(holder, current, known, hasWaited))
-      if (look.isOver) throw over()
+      if (look.isOver) {
+        // Another process has written it back, perhaps.
+        if (logins.hasEnded(id)) await this.#endSession(holder, look.newest)
+        throw over()
+      }
       if (look.heldUntil === undefined) return look
       if (closing.aborted) return { newest: this.#orClosed(look.newest) }
       await bell.sleepUntil(Math.min(look.heldUntil, clock.now() + rereadMs), clock)
@@ -135,9 +139,12 @@ export class Refresher {
     const { clock, leases, logins } = this.#parts
     for (;;) {
       const shared = await leases.read(id)
-      if (shared.ended) logins.setEnded(id)
+      if (shared.ended) {
+        logins.setEnded(id)
+        return { newest: known, isOver: true }
+      }
       const newest = this.#adopted(id, known, shared.grant)
-      if (shared.ended || this.isFresh(newest)) return { newest, isOver: shared.ended === true }
+      if (this.isFresh(newest)) return { newest }
       const { failure } = shared
       const now = clock.now()
       // What another process was told while this one waited is an answer to this one too.
@@ -167,12 +174,16 @@ export class Refresher {
     const answer = askedAt < turn.timeoutAt ? await refresh(newest, turn.timeoutAt - askedAt) : neverSent
     if (answer.type === 'granted') {
       const { refreshes } = newest
-      return this.#keep(holder, { ...answer.grant, refreshes: refreshes + 1, since: clock.now() }, turn)
+      return this.#keep(holder, { ...answer.grant, refreshes: refreshes + 1, since: clock.here() }, turn)
     }
     const wishedMs = answer.type === 'unavailable' ? answer.retryAfterMs : refreshMarginMs
     const failure = { answer, until: askedAt + Math.max(wishedMs, patienceMs) }
     const told = jobs.run(() => leases.failed(id, turn.holder, failure, closing)).catch(() => undefined)
     const shared = await within(clock, patienceMs, told, undefined)
+    if (shared?.ended) {
+      await this.#endSession(holder, newest)
+      throw over()
+    }
     // Another process may have taken this one for dead; one that is dead itself may have stored what it got.
     const isUsedUp = answer.type === 'refused' && !this.isValid(newest)
     const stored = isUsedUp ? await holder.load() : undefined
@@ -195,10 +206,11 @@ export class Refresher {
       .catch((fault: Error) => debug('%s not saved: %s', shortId(id), fault.message))
     await within(clock, patienceMs, saving, undefined)
     isLate = true
+    let discarded: Promise<undefined> | undefined
+    const discard = () => (discarded ??= this.#discard(holder, grant))
     const told = jobs.run(async () => {
       const { ended, grant: shared } = await leases.granted(id, turn.holder, grant, closing)
-      // Who has ended it in this process waits for these tokens, and revokes them.
-      if (ended) return logins.hasEnded(id) ? grant : this.#discard(holder, grant)
+      if (ended) return discard()
       if (!shared || shared.tokens.accessToken === grant.tokens.accessToken) return grant
       // This process was away for longer than its lease: all go on with what came first.
       return this.#replace(holder, withKeyOf(grant, shared))
@@ -209,17 +221,29 @@ export class Refresher {
       told.catch(() => grant), // the job has logged it
       grant,
     )
-    if (!kept) throw over()
-    debug('%s refreshed', shortId(id))
-    return kept
+    if (kept && !logins.hasEnded(id)) {
+      debug('%s refreshed', shortId(id))
+      return kept
+    }
+    jobs.leave(discard) // in this process, before the store was told anything
+    throw over()
   }
 
-  /** Another process has ended the login meanwhile, and does not know these tokens. */
+  /** The login has ended meanwhile, and whoever ended it does not know these tokens. */
   async #discard(holder: GrantHolder, grant: HeldGrant): Promise<undefined> {
-    const { logins, revoke } = this.#parts
-    logins.setEnded(holder.id)
-    logins.forgetNewest(holder.id)
-    await Promise.all([holder.save(grant, async () => true).catch(() => {}), revoke(grant.tokens)])
+    await Promise.all([this.#endSession(holder, grant), this.#parts.revoke(grant.tokens)])
+  }
+
+  /** The login has ended: nothing may be left of it here, nor in its session. Never rejects. */
+  async #endSession(holder: GrantHolder, grant: HeldGrant): Promise<void> {
+    const { clock, logins } = this.#parts
+    const { id } = holder
+    logins.setEnded(id)
+    logins.forgetNewest(id)
+    const ending = holder
+      .save(grant, async () => true)
+      .catch((fault: Error) => debug('%s has ended, its session has not: %s', shortId(id), fault.message))
+    await within(clock, patienceMs, ending, undefined)
   }
 
   async #replace(holder: GrantHolder, grant: HeldGrant): Promise<HeldGrant> {
@@ -245,11 +269,9 @@ export class Refresher {
     return newest
   }
 
-  /** Whether there is nothing to try: no refresh token, or an OP that is left alone for a while. */
+  /** Whether there is nothing to try, since the OP is left alone for a while. For who is not fresh. */
   #hasToDo(id: string, grant: HeldGrant): boolean {
-    const isValid = this.isValid(grant)
-    if (grant.tokens.refreshToken !== undefined) return isValid && this.#parts.logins.isPaused(id)
-    if (isValid) return true
+    if (grant.tokens.refreshToken !== undefined) return this.isValid(grant) && this.#parts.logins.isPaused(id)
     throw new CibaError(
       'ERR_CIBA_INVALID_TOKEN',
       'the access token has expired, and there is no refresh token',

@@ -26,12 +26,13 @@ export interface EndedStatus {
   readonly error: string
 }
 
-export function pendingStatus(transaction: Transaction): PendingStatus {
+/** @param now - on the clock of the transaction's instants */
+export function pendingStatus(transaction: Transaction, now: number): PendingStatus {
   const { id, expiresAt, bindingMessage } = transaction
   return {
     transaction: id,
     status: 'pending',
-    expiresIn: Math.max(0, Math.ceil((expiresAt - Date.now()) / 1000)),
+    expiresIn: Math.max(0, Math.ceil((expiresAt - now) / 1000)),
     interval: isOpen(transaction) ? transaction.interval : 1,
     ...(bindingMessage === undefined ? {} : { bindingMessage }),
   }

@@ -8,7 +8,7 @@ export interface StoredRecord {
   readonly id: string
   /** 1 for a new record, one more with each write. */
   readonly version: number
-  /** Epoch milliseconds after which the record may vanish, and `read` must no longer return it. */
+  /** Epoch milliseconds, on the clock of {@link TransactionStore.now}, after which the record may vanish, and `read` must no longer return it. */
   readonly purgeAt: number
   /** Sealed text, about 0.5 to 10 kB. */
   readonly data: string
@@ -38,7 +38,8 @@ export interface TransactionStore {
 
   /**
    * Epoch milliseconds on a clock that all processes at this store have in common, to a few milliseconds. Cheap: it is asked
-   * at every step. Absent: `Date.now()`, and it is up to the operator that the hosts' clocks agree.
+   * at every step. Absent: `Date.now()`, and it is up to the operator that the hosts' clocks agree. A store around another one
+   * passes that one's on.
    */
   now?(): number
 

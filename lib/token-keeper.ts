@@ -5,6 +5,7 @@
 
 import { setMaxListeners } from 'node:events'
 import { within } from './clock.ts'
+import { CibaError } from './errors.ts'
 import type { HeldGrant, TokenSet } from './grant.ts'
 import { Jobs } from './jobs.ts'
 import { LoginMemory, newestOf } from './login-memory.ts'
@@ -42,7 +43,10 @@ export class TokenKeeper {
     this.#refresher = new Refresher({ ...parts, logins: this.#logins, jobs: this.#jobs, closing })
   }
 
-  /** Whether the access token lasts for another minute, or half its life, or nobody knows how long it does. */
+  /**
+   * Whether the access token lasts for another minute, or half its life, or nobody knows how long it does. One that cannot be
+   * refreshed is fresh to its end.
+   */
   isFresh(grant: HeldGrant): boolean {
     return this.#refresher.isFresh(grant)
   }
@@ -67,8 +71,13 @@ export class TokenKeeper {
     }
     const { grant, since } = underWay
     if (!this.#refresher.isValid(current)) return grant
-    // Whatever hangs holds up nobody who has a valid token; the refresh goes on.
-    return within(clock, since + patienceMs - clock.now(), grant, current)
+    // Whatever hangs or fails holds up nobody who has a valid token; the refresh goes on.
+    const orCurrent = grant.catch((fault: unknown) => {
+      const isOver = fault instanceof CibaError && fault.code === 'ERR_CIBA_UNAUTHENTICATED'
+      if (isOver || !this.#refresher.isValid(current)) throw fault
+      return current
+    })
+    return within(clock, since + patienceMs - clock.now(), orCurrent, current)
   }
 
   /** The newest grant of a login that is known here; others may have written an older one over it. */

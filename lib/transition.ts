@@ -65,7 +65,10 @@ export function transition(
       return concluded(transaction, event)
     case 'timedOut':
       if (nextStep(transaction, now).do !== 'expire') return undefined
-      return ended(transaction, 'expired', 'expired_token')
+      // A request that nobody has heard of again may have redeemed the auth_req_id [POLL-13].
+      return transaction.answerLost || transaction.lease
+        ? ended(transaction, 'failed', 'outcome_unknown')
+        : ended(transaction, 'expired', 'expired_token')
     case 'cancelled':
       return ended(transaction, 'cancelled', 'cancelled')
     case 'stillPending':

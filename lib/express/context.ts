@@ -31,12 +31,12 @@ export interface LogoutResult {
   readonly endSessionURL?: string
 }
 
-const allParts = new WeakMap<RequestContext, ContextParts>()
+let partsIn: (context: RequestContext) => ContextParts
 const approvals = new WeakMap<RequestContext, Approval>()
 
 /** For the guards, which see no more of a request than its context. */
 export function partsOf(context: RequestContext): ContextParts {
-  return allParts.get(context) as ContextParts
+  return partsIn(context)
 }
 
 /** The guard has let this request pass for an approval. */
@@ -50,11 +50,14 @@ export class RequestContext {
   readonly #req: Request
   readonly #res: Response
 
+  static {
+    partsIn = (context) => context.#parts
+  }
+
   constructor(parts: ContextParts, req: Request, res: Response) {
     this.#parts = parts
     this.#req = req
     this.#res = res
-    allParts.set(this, parts)
   }
 
   /** Whether somebody is signed in. */
@@ -88,22 +91,27 @@ export class RequestContext {
    * Rejects with 404 `ERR_CIBA_UNKNOWN_TRANSACTION` when it does not exist for this session.
    */
   async poll(transaction: string, { wait = 0 }: { readonly wait?: number } = {}): Promise<TransactionStatus> {
-    const { core, flow, holds, longPollTimeoutMs } = this.#parts
+    const { flow, holds, longPollTimeoutMs } = this.#parts
     const longestMs = wait > 0 ? Math.min(wait * 1000, longPollTimeoutMs) : 0
     const standing = await holds.run(ownerOf(this.#req), longestMs, (waitMs) =>
       pollForLogin(this.#parts, this.#req, this.#res, transaction, waitMs),
     )
-    // A store of our own is empty after close(), which says nothing about the handle.
-    if (!standing) throw flow.closing && core.options.ownsStore ? closed() : unknownTransaction()
-    if (standing.status === 'pending') return pendingStatus(standing.transaction)
+    if (!standing) throw this.#missing()
+    if (standing.status === 'pending') return pendingStatus(standing.transaction, flow.now())
     return { transaction, ...standing }
+  }
+
+  /** A store of our own is empty after close(), which says nothing about the handle. */
+  #missing(): CibaError {
+    const { core, flow } = this.#parts
+    return flow.closing && core.options.ownsStore ? closed() : unknownTransaction()
   }
 
   /** Stops waiting for a transaction of this session; the person's device may still show it. Rejects as `poll`. */
   async cancel(transaction: string): Promise<void> {
     const owner = ownerOf(this.#req)
     const found = owner !== undefined && (await this.#parts.flow.cancel(transaction, owner))
-    if (!found) throw unknownTransaction()
+    if (!found) throw this.#missing()
   }
 
   /**
@@ -137,7 +145,7 @@ export class RequestContext {
    *
    * Rejects with a {@link CibaError}: 401 `ERR_CIBA_UNAUTHENTICATED` when nobody is signed in, 401 `ERR_CIBA_INVALID_TOKEN`
    * when the person has to sign in again, 503 `ERR_CIBA_OP_UNREACHABLE` or 502 `ERR_CIBA_OP_FAILED`, 503
-   * `ERR_CIBA_STORE_FAILED`.
+   * `ERR_CIBA_STORE_FAILED`, and 503 `ERR_CIBA_CLOSED` when another instance is refreshing it while this one closes.
    */
   async getAccessToken(): Promise<string> {
     return (await freshGrant(this.#parts.core, this.#req)).tokens.accessToken

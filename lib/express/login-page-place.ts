@@ -14,14 +14,17 @@ interface Place {
   readonly baseURL: URL | undefined
 }
 
-const places = new WeakMap<Request, Place>()
+/** On the request itself: a WeakMap that every request enters makes work for the garbage collector. */
+const placeOf = Symbol('login page')
+type PlacedRequest = Request & { [placeOf]?: Place }
 
 /**
  * The middleware says where its page is: `route`, below where it is mounted. A `baseURL` has the path of the mount as
  * browsers see it.
  */
 export function setLoginPage(req: Request, route: string, baseURL: URL | undefined): void {
-  places.set(req, { mount: req.baseUrl, route, baseURL }) // no more than that: every request comes by here
+  // No more than that: every request comes by here.
+  ;(req as PlacedRequest)[placeOf] = { mount: req.baseUrl, route, baseURL }
 }
 
 /** What a proxy takes away. */
@@ -32,13 +35,13 @@ function prefixOf({ mount, baseURL }: Place): string {
 
 /** `path` of this app, as browsers see it. */
 export function asSeenByBrowser(req: Request, path: string): string {
-  const place = places.get(req)
+  const place = (req as PlacedRequest)[placeOf]
   return place ? prefixOf(place) + path : path
 }
 
 /** From this request to the login page, and from there back to this request; `undefined` if there is no such page. */
 export function linkToLoginPage(req: Request): string | undefined {
-  const place = places.get(req)
+  const place = (req as PlacedRequest)[placeOf]
   const [path = ''] = req.originalUrl.split('?', 1)
   if (!place || !path.startsWith('/')) return undefined
   const prefix = prefixOf(place)

@@ -18,7 +18,7 @@ import type { ResolvedOptions } from './options.ts'
 import { routeKey } from './page-links.ts'
 import { browserScripts, clientHandler } from './page-scripts.ts'
 import { takeReturnTo } from './return-to.ts'
-import { hasSession, noSession, refreshSession, saveNewest } from './session.ts'
+import { freezeSession, hasSession, noSession, refreshSession, saveNewest } from './session.ts'
 import { type ContextParts, startTransaction } from './start.ts'
 import { newestLogin } from './tokens.ts'
 
@@ -161,10 +161,14 @@ function startHandler(parts: RouterParts): FormHandler {
 async function pollHandler({ core, flow }: RouterParts, req: Request, res: Response): Promise<void> {
   const wait = waitOf(req)
   const { sessionID } = req
-  const status = await req.ciba.poll(transactionOf(req), { wait })
+  const status = await req.ciba.poll(transactionOf(req), { wait }).catch((error: unknown) => {
+    // Another answer may have brought a new session meanwhile: with "rolling" this one would bring the old one back.
+    freezeSession(req)
+    throw error
+  })
   if (flow.closing) endConnection(req, res)
   if (status.status === 'pending') {
-    res.set('Retry-After', String(status.interval))
+    res.setHeader('Retry-After', String(status.interval))
   }
   // A login has moved into a new session, or another answer brings it; whoever else has waited has only an old copy.
   if (wait > 0 && req.sessionID === sessionID) {

@@ -43,5 +43,5 @@ export async function startTransaction(
   const owner = ownerToBe(req)
   await countStart(checked.hint, owner)
   await becomeOwner(req, owner)
-  return pendingStatus(await flow.start(checked, { owner, ...terms }))
+  return pendingStatus(await flow.start(checked, { owner, ...terms }), flow.now())
 }

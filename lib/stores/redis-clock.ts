@@ -4,7 +4,7 @@
 
 /** The difference to Redis's clock is measured this often: clocks drift apart slowly. */
 const measureEveryMs = 60_000
-/** An answer that took longer says too little: it is better than none, and asked for again soon. */
+/** An answer that took longer says less, and another is asked for soon. */
 const slowMs = 50
 const againMs = 1_000
 
@@ -43,14 +43,23 @@ export class RedisClock {
         const [seconds, microseconds] = (Array.isArray(answer) ? answer : []).map(Number)
         const there = Number(seconds) * 1000 + Number(microseconds) / 1000
         if (!Number.isFinite(there)) return
+        const aheadMs = Math.round(there - (sentAt + tookMs / 2))
         const isSlow = tookMs > slowMs
-        if (isSlow) this.#measureAt = performance.now() + againMs
-        if (isSlow && this.#isKnown) return
-        this.#aheadMs = Math.round(there - (sentAt + tookMs / 2))
+        if (isSlow) this.#askAgainSoon()
+        // It is that far off at worst.
+        const isNoNews = this.#isKnown && Math.abs(aheadMs - this.#aheadMs) <= tookMs / 2
+        if (isSlow && isNoNews) return
+        this.#aheadMs = aheadMs
         this.#isKnown = true
       },
       // Whatever is wrong with Redis, those who read and write hear of it.
-      () => {},
+      () => {
+        if (!this.#isKnown) this.#askAgainSoon()
+      },
     )
+  }
+
+  #askAgainSoon(): void {
+    this.#measureAt = performance.now() + againMs
   }
 }

@@ -23,11 +23,12 @@ const silenceMs = 50
 
 /** Declares the cases with the runner's `it`; `stores` is called within each, after the runner's own hooks. */
 export function transactionStoreContract(it: It, stores: () => SharedStores): void {
+  const now = () => stores().one.now?.() ?? Date.now()
   /** A record under a new id, unless an id is given. */
   const record = (parts: Partial<StoredRecord> = {}): StoredRecord => ({
     id: randomBytes(16).toString('base64url'),
     version: 1,
-    purgeAt: Date.now() + 60_000,
+    purgeAt: now() + 60_000,
     data: 'sealed',
     ...parts,
   })
@@ -105,9 +106,9 @@ export function transactionStoreContract(it: It, stores: () => SharedStores): vo
   })
 
   it('forgets a record when its time has come, and the id is free again (PING-17)', async () => {
-    const first = await created({ purgeAt: Date.now() + 100 })
+    const first = await created({ purgeAt: now() + 100 })
     await assertStored(first)
-    await sleep(first.purgeAt - Date.now() + 5)
+    await sleep(first.purgeAt - now() + 5)
     await assertStored(undefined, first.id)
     assert.equal(await stores().one.write(next(first), 1), false, 'nothing is there to be replaced')
     const again = record({ id: first.id, data: 'again' })
@@ -116,13 +117,13 @@ export function transactionStoreContract(it: It, stores: () => SharedStores): vo
   })
 
   it('goes by the latest time to forget', async () => {
-    const brief = await created({ purgeAt: Date.now() + 100 })
+    const brief = await created({ purgeAt: now() + 100 })
     const long = await created()
     const prolonged = next(brief)
-    const shortened = next(long, { purgeAt: Date.now() + 100 })
+    const shortened = next(long, { purgeAt: now() + 100 })
     assert.equal(await stores().one.write(prolonged, 1), true)
     assert.equal(await stores().one.write(shortened, 1), true)
-    await sleep(shortened.purgeAt - Date.now() + 5)
+    await sleep(shortened.purgeAt - now() + 5)
     await assertStored(prolonged)
     await assertStored(undefined, long.id)
   })

@@ -1,11 +1,14 @@
 /**
- * A memory store that lets a ping in, and holds up whatever follows it until the round is over: the token request belongs to
- * another figure. Counts how often it is asked. Knows nothing of what is in the records.
+ * The memory store, which lets a ping in, and holds up whatever follows it until the round is over: the token request belongs
+ * to another figure. Counts how often it is asked. Knows nothing of what is in the records.
  */
-import { MemoryTransactionStore, type StoredRecord, type TransactionStore } from '../../lib/index.ts'
+import { MemoryTransactionStore } from '../../lib/index.ts'
 
-export class ParkingStore implements TransactionStore {
-  readonly #memory = new MemoryTransactionStore({ maxTransactions: 1_000_000 })
+const { read, write } = MemoryTransactionStore.prototype
+
+/** One for each process: it reaches into the class, since the package knows its own store from one around it. */
+export class ParkingStore {
+  readonly store: MemoryTransactionStore = new MemoryTransactionStore({ maxTransactions: 1_000_000 })
   readonly #isParking: boolean
   #pinged: Set<string> | undefined
   #parked: (() => void)[] = []
@@ -15,6 +18,19 @@ export class ParkingStore implements TransactionStore {
   /** @param isParking - `false`: only counts */
   constructor(isParking: boolean) {
     this.#isParking = isParking
+    const access = async (id: string, isWrite: boolean) => {
+      this.accesses++
+      if (this.#pinged?.has(id)) await new Promise<void>((resolve) => this.#parked.push(resolve))
+      else if (isWrite && this.#isParking) this.#pinged?.add(id)
+    }
+    MemoryTransactionStore.prototype.read = async function (id) {
+      await access(id, false)
+      return read.call(this, id)
+    }
+    MemoryTransactionStore.prototype.write = async function (record, expectedVersion) {
+      await access(record.id, true)
+      return write.call(this, record, expectedVersion)
+    }
   }
 
   /** From now on the first write of a record is the last one. */
@@ -25,34 +41,7 @@ export class ParkingStore implements TransactionStore {
   /** Says that whatever was held up has come too late, and forgets everything. */
   clear(): void {
     this.#pinged = undefined
-    this.#memory.close()
+    this.store.close()
     for (const release of this.#parked.splice(0)) release()
-  }
-
-  async read(id: string): Promise<StoredRecord | undefined> {
-    this.accesses++
-    if (this.#isHeldUp(id)) await this.#park()
-    return this.#memory.read(id)
-  }
-
-  async write(record: StoredRecord, expectedVersion: number): Promise<boolean> {
-    this.accesses++
-    if (this.#isHeldUp(record.id)) await this.#park()
-    else if (this.#isParking) this.#pinged?.add(record.id)
-    return this.#memory.write(record, expectedVersion)
-  }
-
-  watch(id: string, listener: () => void): () => void {
-    return this.#memory.watch(id, listener)
-  }
-
-  #isHeldUp(id: string): boolean {
-    return this.#pinged?.has(id) === true
-  }
-
-  #park(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#parked.push(resolve)
-    })
   }
 }

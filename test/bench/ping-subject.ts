@@ -22,7 +22,8 @@ await runSubject(async (config: PingConfig) => {
 })
 
 function mountOurs(app: Express, { hasSession, work }: PingConfig): NonNullable<Served['answers']> {
-  const store = new ParkingStore(work === 'ping')
+  const parking = new ParkingStore(work === 'ping')
+  const { store } = parking
   const op = new LocalOp()
   const client = createCibaClient({ ...localOpOptions(op), deliveryMode: 'ping', store })
   const auth = ciba({ client })
@@ -32,14 +33,14 @@ function mountOurs(app: Express, { hasSession, work }: PingConfig): NonNullable<
   return {
     async arm(count: number): Promise<Ping[]> {
       await inParallel(Array(count).keys(), 64, (number) => client.start({ loginHint: `person-${number}` }))
-      store.arm()
+      parking.arm()
       return op.issued.splice(0)
     },
     clear() {
-      store.clear()
+      parking.clear()
       op.letGo()
     },
-    accesses: () => store.accesses,
+    accesses: () => parking.accesses,
     asked: () => op.asked,
   }
 }

@@ -149,7 +149,7 @@ describe('req.ciba.getAccessToken(): many at once', () => {
           await signIn(web, { claims: { sub: person }, response }, browser)
           const before = await storedLogin(web, browser)
           const answer = await held.finish()
-          expect(answer.body).to.deep.equal({ token: 'access-1' })
+          expect(answer.status, 'its own login has ended').to.equal(401)
           expect(cookiesOf(answer), 'the old cookie must not come back').to.be.empty
           expect(await storedLogin(web, browser)).to.deep.equal(before)
           expect((await browser.get('/token')).body).to.deep.equal({ token: 'access-of-the-second' })

@@ -101,7 +101,7 @@ describe('express-ciba:notification', () => {
 
   it("says that the OP's keys for a push could not be had", async () => {
     const { op, notifications, about } = await started('push')
-    op.onJwks(html(200))
+    op.onJwks(...Array.from({ length: 4 }, () => html(200)))
     expect((await op.push(notifications.url)).status).to.equal(503)
     expect(told()).to.deep.equal([{ ...about, verdict: 'unavailable', effect: false }])
   })

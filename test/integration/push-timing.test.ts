@@ -251,7 +251,7 @@ describe('a push', () => {
     for (const [what, answers] of [
       ['are away', Array.from({ length: 4 }, () => unavailable())],
       ['break off', Array.from({ length: 4 }, () => ({ reset: 'mid-body' }))],
-      ['are a page of a proxy', [html(200)]],
+      ['are a page of a proxy', Array.from({ length: 4 }, () => html(200))],
     ] as [string, Answer[]][]) {
       it(`is answered 503 while the keys of the OP ${what}, and taken when it comes again [PUSH-9]`, async () => {
         const transaction = await browser.begin()

@@ -62,6 +62,17 @@ describe('three instances on one Redis', function () {
 
   const userAt = async ({ origin }: TestApp) => (await fetch(`${origin}/me`, { headers: { cookie } })).status
 
+  it('look at a transaction that is not due by one read, and by no subscription', async () => {
+    const [a, b] = [await startInstance(), await startInstance()]
+    const transaction = await begin(a)
+    await redis.resetCounts()
+    for (let look = 0; look < 5; look++) await post(b, '/ciba/poll', { transaction })
+    // The other one is the session.
+    expect(await redis.counts())
+      .to.include({ get: 10 })
+      .and.to.not.have.any.keys('ssubscribe', 'evalsha')
+  })
+
   it('start at one, wait at another, ping at the third: one token request, one login [POLL-2, SEC-7]', async () => {
     const [a, b, c] = [await startInstance(), await startInstance(), await startInstance()]
     op.onToken(() => op.tokens())

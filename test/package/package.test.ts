@@ -143,7 +143,7 @@ describe('the package', function () {
       it('brings a Redis store that does not want redis', () => {
         const outcome = JSON.parse(run(project, process.execPath, 'redis.mjs')) as Record<string, unknown>
         expect(outcome).to.deep.equal({
-          sent: ['EVALSHA', 'EVAL', 'GET'],
+          sent: ['EVAL', 'EVALSHA', 'EVAL', 'GET'],
           written: true,
           found: 'nothing',
           isInstalled: false,

@@ -2,9 +2,11 @@
  * One login whose tokens several processes refresh, in a test's hands: an OP that ends the login when an old refresh token
  * comes back, a session, a store that fails when told to. Asserts nothing.
  */
+import type { Clock } from '../../lib/clock.ts'
 import type { Grant, HeldGrant, TokenSet } from '../../lib/grant.ts'
 import type { RefreshAnswer } from '../../lib/protocol/refresh.ts'
 import { RefreshLeases, type SharedRefresh } from '../../lib/refresh-leases.ts'
+import type { Sealer } from '../../lib/seal.ts'
 import type { StoredRecord } from '../../lib/store.ts'
 import { MemoryTransactionStore } from '../../lib/stores/memory.ts'
 import { type GrantHolder, TokenKeeper } from '../../lib/token-keeper.ts'
@@ -64,6 +66,14 @@ export interface Instance {
   die(): void
 }
 
+interface InstanceParts {
+  readonly clock?: Clock
+  readonly sealer?: Sealer
+  readonly recordsStayHere?: boolean
+}
+
+const unsealed: Sealer = { seal: (text) => text, open: (text) => text }
+
 export class Refreshing {
   readonly clock = new FakeClock()
   readonly store = new FickleStore()
@@ -102,8 +112,9 @@ export class Refreshing {
     return { type: 'granted', grant: { claims, tokens } }
   }
 
-  instance(): Instance {
-    const { clock, store } = this
+  /** `sealer` and `clock` may be its own; `recordsStayHere`: it knows of no other process. */
+  instance({ clock = this.clock, sealer = unsealed, recordsStayHere = false }: InstanceParts = {}): Instance {
+    const { store } = this
     let isDead = false
     const alive = async <Result>(act: () => Promise<Result> | Result): Promise<Result> => {
       if (isDead) return new Promise(() => {})
@@ -119,8 +130,9 @@ export class Refreshing {
           write: (record, version) => alive(() => store.write(record, version)),
           watch: (id, listener) => store.watch(id, listener),
         },
-        sealer: { seal: (text) => text, open: (text) => text },
+        sealer,
         registration: 'client https://op.test',
+        recordsStayHere,
         clock,
       }),
       refresh: (grant) =>

@@ -84,6 +84,20 @@ describe('resolveOptions() with', () => {
       expect(resolve({ store: one.store }).client.marksStore).to.equal(one.store)
     })
 
+    it('leaves records unsealed in a memory store that does nothing else with them', () => {
+      class Watched extends MemoryTransactionStore {}
+      const patched = Object.assign(new MemoryTransactionStore(), { read: async () => undefined })
+      const stay = [undefined, new MemoryTransactionStore(), new Watched(), patched].map(
+        (store) => resolve(store ? { store } : {}).client.recordsStayHere,
+      )
+      expect(stay).to.deep.equal([true, true, false, false])
+      expect(resolve({ store: foreignStore }, environment).client.recordsStayHere).to.equal(false)
+    })
+
+    it('refuses a store whose clock is none', () => {
+      expect(refusal({ store: { ...foreignStore, now: 5 } }).message).to.include('TransactionStore')
+    })
+
     it('makes a random secret of 32 bytes, also for a memory store that was given', () => {
       const secrets = [{}, {}, { store: new MemoryTransactionStore() }].map((options) => {
         const [secret, ...more] = resolve(options).client.secrets

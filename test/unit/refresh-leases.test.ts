@@ -1,7 +1,9 @@
 import { expect } from 'chai'
+import { CibaError } from '../../lib/errors.ts'
 import { deriveKeys } from '../../lib/keys.ts'
 import { RefreshLeases } from '../../lib/refresh-leases.ts'
 import { sealer } from '../../lib/seal.ts'
+import { failureOf } from '../support/outcomes.ts'
 import { leaseMs, login, Refreshing } from '../support/refreshing.ts'
 
 const { signal } = new AbortController()
@@ -14,9 +16,11 @@ describe('RefreshLeases', () => {
   const leases = (
     registration = 'client https://op.test',
     secrets: [string, ...string[]] = ['of all instances'],
+    recordsStayHere = false,
   ) => {
     const { store, clock } = world
-    return new RefreshLeases({ store, sealer: sealer(deriveKeys(secrets), 'refresh'), registration, clock })
+    const parts = { store, clock, registration, recordsStayHere }
+    return new RefreshLeases({ ...parts, sealer: sealer(deriveKeys(secrets), 'refresh') })
   }
 
   beforeEach(() => {
@@ -99,6 +103,46 @@ describe('RefreshLeases', () => {
     expect([ended, grant]).to.deep.equal([true, undefined])
   })
 
+  it('gives the newest tokens to each who ends the login, since a try may fail after it', async () => {
+    await refreshed()
+    for (const by of [one, other, one]) expect(await by.end(login, signal)).to.include({ refreshes: 1 })
+    expect(await other.read(login)).to.deep.include({ ended: true })
+  })
+
+  it('tells for five minutes what a store that is away did not take', async () => {
+    const holder = (await take(one)) ?? ''
+    world.store.fails = 'before'
+    const told = one.granted(login, holder, world.grant(1, 3_600), signal)
+    await world.clock.advance(290_000)
+    world.store.fails = 'never'
+    await world.clock.advance(2_000)
+    await told
+    expect(await other.read(login)).to.have.nested.property('grant.refreshes', 1)
+  })
+
+  it('gives up after that', async () => {
+    world.store.fails = 'before'
+    const failure = failureOf(one.end(login, signal))
+    await world.clock.advance(300_000)
+    expect(await failure).to.include({ code: 'ERR_CIBA_STORE_FAILED' })
+    expect(world.clock.timers, 'no timer is left').to.equal(0)
+  })
+
+  it('is had without a record where there is no room, by a process that is alone with its store', async () => {
+    world.store.write = async () => {
+      throw new CibaError('ERR_CIBA_STORE_FULL', 'full')
+    }
+    expect(await failureOf(take(one))).to.include({ code: 'ERR_CIBA_STORE_FULL' })
+    expect(await take(leases(undefined, undefined, true))).to.be.a('string')
+  })
+
+  it('rings nobody where the store cannot watch', () => {
+    world.store.watch = () => {
+      throw new Error('the client is closed')
+    }
+    one.watch(login, () => {})()
+  })
+
   it('keeps what it knows for an hour', async () => {
     await refreshed()
     await one.end(login, signal)
@@ -134,18 +178,16 @@ describe('RefreshLeases', () => {
     ['nonsense', () => 'nonsense'],
     ['the record of another login', () => world.store.written.at(-1)?.data ?? ''],
     [
-      'a record under a secret that nobody has',
-      () => sealer(deriveKeys(['other secret']), 'refresh').seal('{}'),
+      'a record under a secret that is not known here yet',
+      () => sealer(deriveKeys(['new secret']), 'refresh').seal(JSON.stringify({ login, refresh: {} })),
     ],
   ] as const) {
-    it(`takes ${what} for nothing, and goes on from there`, async () => {
+    it(`starts not anew from ${what}: ERR_CIBA_STORE_FAILED`, async () => {
       await refreshed()
       const [{ id } = { id: '' }] = world.store.written
       await refreshed(one, 'another transaction')
       await world.store.write({ id, version: 3, purgeAt: world.clock.now() + 1_000, data: forge() }, 2)
-      expect(await one.read(login)).to.deep.equal({ version: 3 })
-      await refreshed()
-      expect(await other.read(login)).to.have.nested.property('grant.refreshes', 1)
+      expect(await failureOf(one.read(login))).to.include({ code: 'ERR_CIBA_STORE_FAILED', status: 503 })
     })
   }
 })

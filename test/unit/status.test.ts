@@ -3,20 +3,12 @@ import { endedStatus, pendingStatus, unknownTransaction } from '../../lib/status
 import { acknowledged, ended, now, ready, settled, unacknowledged } from '../support/transactions.ts'
 
 describe('pendingStatus()', () => {
-  const { now: realNow } = Date
-  beforeEach(() => {
-    Date.now = () => now
-  })
-  afterEach(() => {
-    Date.now = realNow
-  })
-
   it('shows what its owner may know, and nothing else', () => {
     const seen = { transaction: 'the-id', status: 'pending', expiresIn: 100, interval: 5 }
     for (const transaction of [acknowledged, ready, unacknowledged]) {
-      expect(pendingStatus(transaction)).to.deep.equal({ ...seen, bindingMessage: 'KXM-4F7' })
+      expect(pendingStatus(transaction, now)).to.deep.equal({ ...seen, bindingMessage: 'KXM-4F7' })
       const { bindingMessage: _, ...without } = transaction
-      expect(pendingStatus(without)).to.deep.equal(seen)
+      expect(pendingStatus(without, now)).to.deep.equal(seen)
     }
   })
 
@@ -30,12 +22,12 @@ describe('pendingStatus()', () => {
     [-60_000, 0],
   ] as const) {
     it(`says ${expiresIn} s with ${ms} ms to go: never less than nothing`, () => {
-      expect(pendingStatus({ ...acknowledged, expiresAt: now + ms })).to.include({ expiresIn })
+      expect(pendingStatus({ ...acknowledged, expiresAt: now + ms }, now)).to.include({ expiresIn })
     })
   }
 
   it('says so of what is complete but not here yet: come again soon', () => {
-    expect(pendingStatus({ ...settled, delivery: 'undelivered' })).to.include({
+    expect(pendingStatus({ ...settled, delivery: 'undelivered' }, now)).to.include({
       status: 'pending',
       interval: 1,
     })

@@ -1,7 +1,9 @@
 /** Several processes that share a store refresh the tokens of one login [SEC-10, TOK-23]. */
 import { expect } from 'chai'
+import type { Clock } from '../../lib/clock.ts'
 import type { HeldGrant } from '../../lib/grant.ts'
 import type { RefreshAnswer } from '../../lib/protocol/refresh.ts'
+import type { StoredRecord } from '../../lib/store.ts'
 import { settle } from '../support/fake-clock.ts'
 import { failureOf, later } from '../support/outcomes.ts'
 import { type Instance, leaseMs, login, Refreshing } from '../support/refreshing.ts'
@@ -157,6 +159,69 @@ describe('TokenKeeper, at several instances', () => {
       for (const { data } of world.store.written) expect(data).to.not.include('the private part')
     })
 
+    it('keeps that key out of the store also while tokens are refreshed again [AUTH-7]', async () => {
+      const old = { ...world.grant(1, 0), dpopKey: { d: 'the private part' } }
+      world.session = old
+      world.answers.push({ type: 'granted', grant: { ...world.grant(2, 300), dpopKey: old.dpopKey } })
+      await a.keeper.fresh(a.holder, old)
+      expect(world.store.written).to.have.length(2)
+      for (const { data } of world.store.written) expect(data).to.not.include('the private part')
+    })
+
+    it('goes on with the newest refresh token although the refresh before brought nothing', async () => {
+      const old = world.grant(0, 0)
+      world.lifetime = 0
+      await a.token()
+      world.answers.push({ type: 'unavailable', sent: false, retryAfterMs: 0 })
+      await failureOf(a.token())
+      world.session = old
+      world.lifetime = 300
+      expect(await b.token()).to.equal('access-2')
+      expect(world.used).to.deep.equal(['refresh-0', 'refresh-1', 'refresh-1'])
+    })
+
+    it('looks once for each time that it is woken up', async () => {
+      await begin(a)
+      b.token().catch(() => {})
+      await settle()
+      const [lease] = world.store.written as [StoredRecord]
+      const read = world.store.read.bind(world.store)
+      let reads = 0
+      world.store.read = (id) => (++reads > 3 ? new Promise(() => {}) : read(id))
+      await world.store.write({ ...lease, version: 2 }, 1) // nothing new
+      for (let turn = 0; turn < 10; turn++) await settle()
+      expect(reads).to.equal(1)
+    })
+
+    it('goes by the time that the instances share where others read it, and by its own for tokens', async () => {
+      const ahead = (ms: number): Clock => ({
+        now: () => world.clock.now(),
+        here: () => world.clock.now() + ms,
+        after: (delay, callback) => world.clock.after(delay, callback),
+      })
+      const hour = 3_600_000
+      const [slow, quick] = [world.instance({ clock: ahead(-hour) }), world.instance({ clock: ahead(hour) })]
+      world.session = world.grant(0, 300)
+      expect(await a.token()).to.equal('access-0')
+      expect(await slow.token()).to.equal('access-0')
+      world.session = world.grant(0, -3_000)
+      expect(await slow.token(), 'it has most of an hour').to.equal('access-0')
+      world.store.fails = 'before'
+      world.session = { ...world.grant(0, -3_590), since: 0 }
+      expect(await slow.token(), 'it has ten seconds').to.equal('access-0')
+      world.store.fails = 'never'
+      expect(world.used).to.be.empty
+      world.session = world.grant(0, 0)
+      const refresh = await begin(quick)
+      const [token] = await wait(a)
+      await world.clock.advance(leaseMs - 10_000)
+      expect(world.used).to.have.length(1)
+      refresh.finish()
+      expect(await refresh.token).to.equal('access-1')
+      expect(await token).to.equal('access-1')
+      expect(world.session).to.have.property('since', world.clock.now() + hour)
+    })
+
     it('tells the others at once when the OP refuses, and asks it once for all who wait', async () => {
       const refresh = await begin(a)
       const tokens = [...(await wait(b)), ...(await wait(c))]
@@ -194,6 +259,32 @@ describe('TokenKeeper, at several instances', () => {
   })
 
   describe('close()', () => {
+    it('is listened to by nobody who has what he asked for, or has told it', async () => {
+      const { addEventListener, removeEventListener } = AbortSignal.prototype
+      let listeners = 0
+      AbortSignal.prototype.addEventListener = function (...rest: Parameters<typeof addEventListener>) {
+        listeners++
+        addEventListener.apply(this, rest)
+      }
+      AbortSignal.prototype.removeEventListener = function (...rest: Parameters<typeof removeEventListener>) {
+        listeners--
+        removeEventListener.apply(this, rest)
+      }
+      try {
+        world.lifetime = 0
+        for (const one of [a, a, b]) await one.token()
+        world.store.fails = 'before'
+        const ended = a.keeper.end(login, { refreshToken: 'the one in the session' })
+        await world.clock.advance(1_000)
+        await ended
+        world.store.fails = 'never'
+        await world.clock.advance(2_000)
+      } finally {
+        Object.assign(AbortSignal.prototype, { addEventListener, removeEventListener })
+      }
+      expect(listeners).to.equal(0)
+    })
+
     it('does not wait for other instances', async () => {
       await begin(a)
       const [without] = await wait(b)

@@ -1,7 +1,9 @@
 /** Refreshes and ends of logins while the store that the instances share is away, slow or full [SEC-10]. */
 import { expect } from 'chai'
 import { CibaError } from '../../lib/errors.ts'
+import { deriveKeys } from '../../lib/keys.ts'
 import type { RefreshAnswer } from '../../lib/protocol/refresh.ts'
+import { sealer } from '../../lib/seal.ts'
 import { settle } from '../support/fake-clock.ts'
 import { failureOf, later } from '../support/outcomes.ts'
 import { type Instance, login, Refreshing } from '../support/refreshing.ts'
@@ -35,7 +37,10 @@ describe('TokenKeeper, and the store that instances share', () => {
     const token = a.token()
     token.catch(() => {})
     await settle()
-    return { token, finish: () => answer.resolve(world.answer(world.grant(0, 0))) }
+    return {
+      token,
+      finish: (given?: RefreshAnswer) => answer.resolve(given ?? world.answer(world.grant(0, 0))),
+    }
   }
 
   describe('fresh()', () => {
@@ -100,13 +105,103 @@ describe('TokenKeeper, and the store that instances share', () => {
       expect(await b.token()).to.equal('access-1')
     })
 
-    it('refreshes although a store in memory is full', async () => {
-      world.store.write = async () => {
-        throw new CibaError('ERR_CIBA_STORE_FULL', 'full')
+    it('gives a valid token to who joins a refresh that fails for others', async () => {
+      const gone = later()
+      const holder = {
+        ...a.holder,
+        load: async () => {
+          await gone.promise
+          throw new CibaError('ERR_CIBA_STORE_FAILED', 'the session store is away')
+        },
+      }
+      const expired = failureOf(a.keeper.fresh(holder, world.grant(0, 0)))
+      const valid = a.keeper.fresh(holder, world.grant(1, 30))
+      const expiring = failureOf(a.keeper.fresh(holder, world.grant(1, 3)))
+      await world.clock.advance(4_000)
+      gone.resolve()
+      for (const failure of [await expired, await expiring]) {
+        expect(failure).to.include({ code: 'ERR_CIBA_STORE_FAILED' })
+      }
+      expect(await valid).to.include({ refreshes: 1 })
+    })
+
+    it('loses no token although both stores are away for minutes after the OP granted it', async () => {
+      world.lifetime = 3_600
+      const refresh = await begin()
+      world.store.fails = 'before'
+      world.beforeSave = async () => {
+        throw new Error('the session store is away')
+      }
+      refresh.finish()
+      await world.clock.advance(290_000)
+      expect(await refresh.token).to.equal('access-1')
+      world.store.fails = 'never'
+      world.beforeSave = async () => {}
+      await world.clock.advance(2_000)
+      expect(await b.token()).to.equal('access-1')
+    })
+
+    it('sends nothing to the OP when the store took so long to grant the lease that it may be over', async () => {
+      const write = world.store.write.bind(world.store)
+      world.store.write = async (record, version) => {
+        await new Promise<void>((resolve) => world.clock.after(60_000, resolve))
+        return write(record, version)
+      }
+      const failure = failureOf(a.token())
+      await world.clock.advance(130_000)
+      expect(await failure).to.include({ code: 'ERR_CIBA_OP_UNREACHABLE' })
+      expect(world.used).to.be.empty
+    })
+
+    it('does without wake-ups where the store cannot watch', async () => {
+      world.store.watch = () => {
+        throw new Error('the client is closed')
       }
       expect(await a.token()).to.equal('access-1')
-      await end(a)
-      await a.keeper.close()
+    })
+
+    it('does not refresh while the record of the login cannot be opened: the secret is being rotated', async () => {
+      const [before, after] = [['old secret'], ['new secret', 'old secret']].map((secrets) =>
+        world.instance({ sealer: sealer(deriveKeys(secrets as [string]), 'refresh') }),
+      ) as [Instance, Instance]
+      world.answers.push(later<RefreshAnswer>().promise)
+      after.token().catch(() => {})
+      await settle()
+      expect(await failureOf(before.token())).to.include({ code: 'ERR_CIBA_STORE_FAILED' })
+      world.session = world.grant(0, 30)
+      expect(await before.token()).to.equal('access-0')
+      expect(world.used).to.have.length(1)
+      expect(world.store.written, 'nothing is written over it').to.have.length(1)
+    })
+
+    context('when the store is full', () => {
+      beforeEach(() => {
+        world.store.write = async () => {
+          throw new CibaError('ERR_CIBA_STORE_FULL', 'full')
+        }
+      })
+
+      it('refreshes all the same where it is in the memory of this process', async () => {
+        const alone = world.instance({ recordsStayHere: true })
+        expect(await alone.token()).to.equal('access-1')
+        await end(alone)
+        await alone.keeper.close()
+      })
+
+      it('leaves an OP alone there too that has just failed', async () => {
+        const alone = world.instance({ recordsStayHere: true })
+        world.session = world.grant(0, 50)
+        for (let request = 0; request < 2; request++) {
+          world.answers.push({ type: 'unavailable', sent: false, retryAfterMs: 20_000 })
+          expect(await alone.token()).to.equal('access-0')
+        }
+        expect(world.used).to.have.length(1)
+      })
+
+      it('does not refresh where others may', async () => {
+        expect(await failureOf(a.token())).to.include({ code: 'ERR_CIBA_STORE_FULL', status: 503 })
+        expect(world.used).to.be.empty
+      })
     })
 
     it('gives up at close() what it could not tell', async () => {
@@ -175,7 +270,74 @@ describe('TokenKeeper, and the store that instances share', () => {
       await b.token()
       const ended = await end(a)
       expect((await ended.newest())?.tokens.refreshToken).to.equal('refresh-2')
-      expect(await (await end(world.instance())).newest(), 'once').to.equal(undefined)
+    })
+
+    it('gives them again when it is tried again', async () => {
+      world.lifetime = 0
+      await a.token()
+      await end(b) // and then the session store fails
+      for (const one of [b, a]) {
+        expect((await (await end(one)).newest())?.tokens.refreshToken).to.equal('refresh-1')
+      }
+    })
+
+    it('has what comes of a refresh revoked, wherever it was learned from meanwhile', async () => {
+      const refresh = await begin()
+      await logout(b)
+      await a.keeper.isOver(login) // for another request
+      refresh.finish()
+      expect(await failureOf(refresh.token)).to.include({ code: 'ERR_CIBA_UNAUTHENTICATED' })
+      expect(a.revoked).to.have.length(1)
+    })
+
+    it('has it revoked also in its own process, while the store is away', async () => {
+      const refresh = await begin()
+      world.store.fails = 'before'
+      const ending = logout(a)
+      await world.clock.advance(1_000)
+      await ending
+      refresh.finish()
+      const failure = failureOf(refresh.token)
+      await world.clock.advance(5_000)
+      expect(await failure).to.include({ code: 'ERR_CIBA_UNAUTHENTICATED' })
+      expect(a.revoked).to.have.length(1)
+      world.store.fails = 'never'
+      await world.clock.advance(2_000)
+      expect(a.revoked, 'once').to.have.length(1)
+    })
+
+    it('has it revoked after a save that took long and a store that failed meanwhile', async () => {
+      const refresh = await begin()
+      const save = later()
+      world.beforeSave = () => save.promise
+      refresh.finish()
+      await world.clock.advance(4_999)
+      await end(b)
+      const read = world.store.read.bind(world.store)
+      world.store.read = async () => {
+        world.store.read = read
+        throw new Error('the store hiccups')
+      }
+      await world.clock.advance(1)
+      save.resolve()
+      await world.clock.advance(100)
+      expect(await failureOf(refresh.token)).to.include({ code: 'ERR_CIBA_UNAUTHENTICATED' })
+      expect([a.revoked.length, world.session]).to.deep.equal([1, undefined])
+    })
+
+    it('says that the login has ended to who was refused meanwhile', async () => {
+      const refresh = await begin()
+      await end(b)
+      refresh.finish({ type: 'unavailable', sent: true, retryAfterMs: 0 })
+      expect(await failureOf(refresh.token)).to.include({ code: 'ERR_CIBA_UNAUTHENTICATED' })
+      expect(world.session).to.equal(undefined)
+    })
+
+    it('is made up for by who finds a session that was written back', async () => {
+      await logout(b)
+      world.session = world.grant(1, 50)
+      expect(await failureOf(world.instance().token())).to.include({ code: 'ERR_CIBA_UNAUTHENTICATED' })
+      expect(world.session).to.equal(undefined)
     })
 
     it('gives the newest ones also while another instance refreshes them', async () => {

@@ -20,6 +20,7 @@ describe('TokenKeeper', () => {
   let keeper: TokenKeeper
   let holder: GrantHolder
   let store: MemoryTransactionStore
+  let revoked: (string | undefined)[]
 
   /** The tokens after `refreshes` refreshes, an hour old, with `seconds` left. */
   function grant(refreshes: number, seconds?: number): HeldGrant {
@@ -44,14 +45,21 @@ describe('TokenKeeper', () => {
     clock = new FakeClock()
     used = []
     answers = []
+    revoked = []
     faults = {}
     stored = grant(0, 0)
     store = new MemoryTransactionStore()
     const sealer = { seal: (text: string) => text, open: (text: string) => text }
     keeper = new TokenKeeper({
       clock,
-      leases: new RefreshLeases({ store, sealer, registration: 'client https://op.test', clock }),
-      revoke: async () => {},
+      leases: new RefreshLeases({
+        store,
+        sealer,
+        registration: 'client https://op.test',
+        recordsStayHere: true,
+        clock,
+      }),
+      revoke: async ({ refreshToken }) => void revoked.push(refreshToken),
       tokenTimeoutMs: 60_000,
       validationTimeoutMs: 10_000,
       async refresh({ tokens }: Grant) {
@@ -298,6 +306,7 @@ describe('TokenKeeper', () => {
 
       it('gives the old token as long as it is valid', async () => {
         stored = without(1)
+        expect(keeper.isFresh(stored), 'as fresh as it gets').to.equal(true)
         expect(await keeper.fresh(holder, stored)).to.equal(stored)
       })
 
@@ -353,18 +362,19 @@ describe('TokenKeeper', () => {
       expect(await end('the transaction')).to.equal(undefined)
     })
 
-    it('gives the refreshed tokens of a refresh that is under way, and says to the holder not to keep them', async () => {
+    it('revokes the tokens of a refresh that is under way, gives them to nobody, and has none kept', async () => {
       const answer = later<RefreshAnswer>()
       answers.push(answer.promise)
       const seen: boolean[] = []
       const save: GrantHolder['save'] = async (_, hasEnded) => void seen.push(await hasEnded())
-      const fresh = keeper.fresh({ ...holder, save }, grant(0, 0))
+      const fresh = failureOf(keeper.fresh({ ...holder, save }, grant(0, 0)))
       await settle()
       const ending = end('the transaction')
       answer.resolve(granted(1))
-      expect(await ending).to.equal(await fresh)
-      expect((await ending)?.tokens.refreshToken).to.equal('refresh-1')
-      expect(seen).to.deep.equal([true])
+      expect(await fresh).to.include({ code: 'ERR_CIBA_UNAUTHENTICATED' })
+      expect(await ending).to.equal(undefined)
+      expect(revoked).to.deep.equal(['refresh-1'])
+      expect(new Set(seen)).to.deep.equal(new Set([true]))
     })
 
     it('gives the last known tokens when a refresh that is under way fails', async () => {
@@ -378,13 +388,13 @@ describe('TokenKeeper', () => {
       const ending = end('the transaction')
       answer.resolve(refused)
       expect(await ending).to.equal(first)
-      expect(await fresh).to.include({ code: 'ERR_CIBA_INVALID_TOKEN' })
+      expect(await fresh).to.include({ code: 'ERR_CIBA_UNAUTHENTICATED' })
     })
 
     it('forgets the login: an old copy brings nothing back', async () => {
       await keeper.fresh(holder, grant(0, 0))
       expect((await end('the transaction'))?.refreshes).to.equal(1)
-      expect(await end('the transaction')).to.equal(undefined)
+      expect(keeper.newest('the transaction')).to.equal(undefined)
     })
 
     it('gives one login nothing of another', async () => {

