@@ -28,7 +28,7 @@ describe('express-ciba:notification', () => {
 
   async function started(deliveryMode: 'ping' | 'push') {
     const store = new FailingStore()
-    const all = await scene({ client: { deliveryMode, store } })
+    const all = await scene({ client: { deliveryMode, store, httpTimeout: 2 } })
     const { transaction } = await all.client.start({ loginHint: 'alice' })
     return { ...all, store, about: { transaction: `${transaction.slice(0, 6)}…`, kind: deliveryMode } }
   }
@@ -101,7 +101,7 @@ describe('express-ciba:notification', () => {
 
   it("says that the OP's keys for a push could not be had", async () => {
     const { op, notifications, about } = await started('push')
-    op.onJwks(...Array.from({ length: 4 }, () => html(200)))
+    op.onJwks(...Array.from({ length: 6 }, () => html(200)))
     expect((await op.push(notifications.url)).status).to.equal(503)
     expect(told()).to.deep.equal([{ ...about, verdict: 'unavailable', effect: false }])
   })

@@ -150,13 +150,16 @@ export class Browser {
   async #look(): Promise<Browser['signedIn']> {
     const { border } = this.#around
     for (;;) {
+      const before = this.session
       const answer = await this.#send('GET', '/me')
       if (answer?.status === 200) {
         const { sub, accessToken } = answer.body as unknown as NonNullable<Browser['signedIn']>
         if (sub !== this.person) this.#around.report('I3', this.person, `is signed in as ${sub}`)
         return { sub, accessToken }
       }
-      if (answer?.status === 401 || border.passedMs > patienceMs) return undefined
+      // Another window may have brought a new cookie meanwhile.
+      const isTold = answer?.status === 401 && this.session === before
+      if (isTold || border.passedMs > patienceMs) return undefined
       await border.time.sleep(this.#dice.between(100, 1_000))
     }
   }

@@ -214,7 +214,13 @@ export function instances(): Instances {
       Date.now = () => now() + ahead
       // A frozen one learns it when it goes on: see its trap.
       const running = used.filter((one) => one.isRunning && !one.isFrozen)
-      await Promise.all(running.map((one) => one.clock(ahead)))
+      const told = running.map((one) =>
+        one.clock(ahead).catch((error: unknown) => {
+          // It was killed just now.
+          if (one.isRunning) throw error
+        }),
+      )
+      await Promise.all(told)
     },
   }
 }
