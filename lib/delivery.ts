@@ -9,6 +9,7 @@ import type { Jobs } from './jobs.ts'
 import type { Ledger } from './ledger.ts'
 import { Memory } from './memory.ts'
 import {
+  type Arrival,
   type CompleteTransaction,
   isArriving,
   retentionMs,
@@ -29,8 +30,8 @@ export interface Claim {
   renew(): Promise<boolean>
   /** Names this answer to {@link Delivery.confirm}, for as long as the record lives. */
   readonly name: DeliveryName
-  /** The session that an earlier answer brought it into, which never arrived. */
-  readonly lost?: string
+  /** The sessions that earlier answers brought it into, which have not arrived as far as anybody knows. */
+  readonly lost: readonly string[]
   /**
    * The answer has left, with the session `to`; see {@link Delivery.confirm}. Another answer may bring another session a while
    * later, or at once if this one `isBroken`. A failing store is tried again, as below.
@@ -72,23 +73,29 @@ export class Delivery {
   async claim({ id }: CompleteTransaction, holder: string): Promise<Claim | undefined> {
     const { ledger, clock, jobs } = this.#parts
     let until = 0
+    let lost: readonly string[] = []
     const take = async () => {
       const next = clock.now() + claimMs
       const taken = await ledger.apply(id, { type: 'claimed', holder, until: next })
       if (taken?.changed) until = next
+      // Another answer may have been in between.
+      if (taken?.changed && taken.transaction.state === 'complete')
+        lost = arrivalsOf(taken.transaction).map(({ to }) => to)
       return taken
     }
     const taken = await take()
     if (!taken?.changed || taken.transaction.state !== 'complete' || !taken.transaction.grant)
       return undefined
-    const { grant, arrival, expiresAt } = taken.transaction
+    const { grant, expiresAt } = taken.transaction
     const insist = async (event: TransactionEvent) => {
       await jobs.run(() => ledger.insist(id, event, recordPatienceMs)).catch(() => {}) // the job has logged it
     }
     return {
       grant,
       name: { holder, until: expiresAt + retentionMs },
-      ...(arrival && { lost: arrival.to }),
+      get lost() {
+        return lost
+      },
       renew: async () => until - clock.now() > claimMs / 2 || (await take())?.changed === true,
       sent(to, isBroken) {
         const at = clock.now() // that of the answer, not of the record
@@ -111,13 +118,21 @@ export class Delivery {
 
   /**
    * The browser has shown up with the session that an answer brought: the tokens leave the record, also if this comes sooner
-   * than {@link Claim.sent}. Rejects when the store fails.
+   * than {@link Claim.sent}, and the sessions of other answers end. Rejects when a store fails.
    */
-  async confirm(id: string, { holder, until }: DeliveryName): Promise<void> {
+  async confirm(
+    id: string,
+    { holder, until }: DeliveryName,
+    endOther: (session: string) => Promise<unknown>,
+  ): Promise<void> {
     const { ledger, clock } = this.#parts
     const transaction = (await ledger.apply(id, { type: 'delivered', holder }))?.transaction
-    // Another answer is about to bring another session.
-    if (transaction?.state === 'complete' && transaction.delivery === 'undelivered') return
+    if (transaction?.state === 'complete') {
+      // Another answer is about to bring another session.
+      if (transaction.delivery === 'undelivered') return
+      const others = arrivalsOf(transaction).filter((other) => other.holder !== holder)
+      await Promise.all(others.map(({ to }) => endOther(to)))
+    }
     this.#confirmed.set(id, true, until, clock.now())
   }
 
@@ -150,4 +165,9 @@ export class Delivery {
       unlisten()
     }
   }
+}
+
+/** The sessions that answers have brought so far. */
+function arrivalsOf({ arrival, earlier = [] }: CompleteTransaction): readonly Arrival[] {
+  return arrival ? [...earlier, arrival] : earlier
 }

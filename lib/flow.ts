@@ -148,8 +148,8 @@ export class Flow {
   }
 
   /** See {@link Delivery.confirm}. */
-  confirm(id: string, name: DeliveryName): Promise<void> {
-    return this.#jobs.run(() => this.#delivery.confirm(id, name))
+  confirm(id: string, name: DeliveryName, endOther: (session: string) => Promise<unknown>): Promise<void> {
+    return this.#jobs.run(() => this.#delivery.confirm(id, name, endOther))
   }
 
   /** See {@link Delivery.untilSettled}; ends with `close()` too. */

@@ -108,6 +108,8 @@ export interface CompleteTransaction extends Base {
   readonly claim?: Lease
   /** The session that the latest answer brought the grant into. */
   readonly arrival?: Arrival
+  /** Those of earlier answers that may have been lost: the first that the browser shows up with is the one. */
+  readonly earlier?: readonly Arrival[]
   /** Who used the approval. */
   readonly usedBy?: string
 }

@@ -212,22 +212,43 @@ function deliver(
       if (claim?.holder !== event.holder || grant === undefined) return undefined
       return { ...rest, grant }
     case 'sent': {
-      const { holder, to, at, until } = event
+      const { holder, until } = event
       if (claim?.holder !== holder || grant === undefined) return undefined
-      const arrival = { holder, to, ...(at !== undefined && { at }) }
-      return { ...transaction, claim: { holder, until }, arrival }
+      return { ...withArrival(transaction, event), claim: { holder, until } }
     }
     case 'delivered':
     case 'refused': {
-      // A browser may show up although whoever took over has given up.
-      const by = claim ?? (event.type === 'delivered' ? rest.arrival : undefined)
-      if (by?.holder !== event.holder) return undefined
-      const { arrival: _, ...over } = rest
-      return { ...over, delivery: event.type }
+      const isOwn = claim?.holder === event.holder
+      if (isOwn || (event.type === 'delivered' && mayHaveArrived(transaction, event.holder, now))) {
+        return { ...rest, delivery: event.type }
+      }
+      return undefined
     }
     default:
       return undefined
   }
+}
+
+/** The answers before it may have been lost, or may not. */
+function withArrival(
+  transaction: CompleteTransaction,
+  { holder, to, at }: EventOf<'sent'>,
+): CompleteTransaction {
+  const { arrival: before, earlier = [] } = transaction
+  const others = before && before.holder !== holder ? { earlier: [...earlier, before] } : {}
+  return { ...transaction, arrival: { holder, to, ...(at !== undefined && { at }) }, ...others }
+}
+
+/**
+ * Whether a browser may have shown up with the session of an answer although another one has the claim. That its answer has
+ * left may not have been recorded; then it is believed as soon as no other is on its way.
+ */
+function mayHaveArrived(
+  { claim, arrival, earlier = [] }: CompleteTransaction,
+  holder: string,
+  now: number,
+): boolean {
+  return !isHeld(claim, now) || [arrival, ...earlier].some((one) => one?.holder === holder)
 }
 
 /** After `waitMs`; sooner where that would be too late, but never before `leastMs` [POLL-8]. */

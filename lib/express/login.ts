@@ -169,7 +169,7 @@ async function deliver(
     await claim.settle(isRefusal ? 'refused' : 'released')
     if (!isRefusal) throw error
     debug('login refused by afterAuthentication')
-    if (claim.lost !== undefined) await endSession(req, claim.lost)
+    await Promise.all(claim.lost.map((session) => endSession(req, session)))
     announce(login, 'refused')
     return loginRefused
   }
@@ -178,7 +178,7 @@ async function deliver(
     await claim.settle('released')
     return undefined
   }
-  settleWithAnswer(req, res, claim, move, () => announce(login, 'signedIn'))
+  settleWithAnswer(res, claim, move, () => announce(login, 'signedIn'))
   return complete(transaction)
 }
 
@@ -198,7 +198,7 @@ function announce({ transaction, user, at }: Login, event: 'signedIn' | 'refused
  * The answer carries the new session, and may get lost: the old one ends, and the tokens leave the record, when the browser
  * shows up with the new one; see {@link confirmLogin}.
  */
-function settleWithAnswer(req: Request, res: Response, claim: Claim, move: Move, onSent: () => void): void {
+function settleWithAnswer(res: Response, claim: Claim, move: Move, onSent: () => void): void {
   const settle = (...parting: Promise<unknown>[]) => {
     Promise.all(parting).catch((fault: Error) => debug('after the answer: %s', fault.message))
   }
@@ -209,8 +209,8 @@ function settleWithAnswer(req: Request, res: Response, claim: Claim, move: Move,
   res.once('close', () => {
     const isBroken = !res.writableFinished
     const { lost } = claim
-    settle(claim.sent(move.to, isBroken), ...(lost === undefined ? [] : [endSession(req, lost)]))
-    if (lost === undefined) onSent()
+    settle(claim.sent(move.to, isBroken))
+    if (lost.length === 0) onSent()
   })
 }
 
@@ -236,7 +236,8 @@ export async function confirmLogin(
     // This first: without it nobody can ask for the login again, whatever the record says.
     // A refresh of the login before must not bring its session back.
     await endSession(req, origin.from, ({ transaction, tokens }) => core.keeper.end(transaction, tokens))
-    await flow.confirm(login.transaction, origin)
+    // Answers that were taken for lost have left sessions behind.
+    await flow.confirm(login.transaction, origin, (session) => endSession(req, session))
   }
   const confirmed = confirm().catch((fault: Error) => debug('not confirmed: %s', fault.message))
   await within(confirmPatienceMs, confirmed)

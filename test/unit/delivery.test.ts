@@ -15,8 +15,11 @@ describe('Delivery', () => {
   let jobs: Jobs
   let delivery: Delivery
   const { id } = complete
+  let ended: string[]
+  const endOther = async (session: string) => ended.push(session)
 
   beforeEach(async () => {
+    ended = []
     clock = new FakeClock()
     store = new FakeStore()
     ledger = new Ledger(store, plainSealer, clock)
@@ -61,7 +64,9 @@ describe('Delivery', () => {
         const transaction = { ...complete, id: outcome, expiresAt: clock.now() + 600_000 }
         await ledger.create(transaction)
         const claim = await delivery.claim(transaction, 'me')
-        await (outcome === 'refused' ? claim?.settle(outcome) : delivery.confirm(outcome, named('me')))
+        await (outcome === 'refused'
+          ? claim?.settle(outcome)
+          : delivery.confirm(outcome, named('me'), endOther))
         expect(await delivery.claim(transaction, 'me')).to.equal(undefined)
       }
     })
@@ -196,19 +201,19 @@ describe('Delivery', () => {
       expect(await isClaimable()).to.equal(true)
     })
 
-    it('tells the next taker which session did not arrive, and the one after that of the next', async () => {
-      expect((await sent()).lost).to.equal(undefined)
+    it('tells the next taker which session did not arrive, and the one after that of both', async () => {
+      expect((await sent()).lost).to.deep.equal([])
       await clock.advance(5_000)
-      expect((await sent('a second', 'newer')).lost).to.equal('new')
+      expect((await sent('a second', 'newer')).lost).to.deep.equal(['new'])
       await clock.advance(5_000)
-      expect((await claimed('a third')).lost).to.equal('newer')
+      expect((await claimed('a third')).lost).to.deep.equal(['new', 'newer'])
     })
 
     it('does not forget that session when the next taker fails', async () => {
       await sent()
       await clock.advance(5_000)
       await (await claimed('a second')).settle('released')
-      expect((await claimed('a third')).lost).to.equal('new')
+      expect((await claimed('a third')).lost).to.deep.equal(['new'])
     })
 
     it('counts from when the answer left, though the store took its time', async () => {
@@ -229,7 +234,7 @@ describe('Delivery', () => {
       await claimed('somebody else')
       await late.sent('new', false)
       expect(await stored()).to.not.have.property('arrival')
-      await delivery.confirm(id, named('somebody else'))
+      await delivery.confirm(id, named('somebody else'), endOther)
       await late.sent('new', false)
       expect(await stored())
         .to.include({ delivery: 'delivered' })
@@ -242,29 +247,41 @@ describe('Delivery', () => {
 
     it('drops the tokens for good (SEC-9)', async () => {
       await sent()
-      await delivery.confirm(id, named('me'))
+      await delivery.confirm(id, named('me'), endOther)
       expect(await stored()).to.include({ state: 'complete', delivery: 'delivered' })
-      expect(await stored()).to.not.have.any.keys('grant', 'claim', 'arrival')
+      expect(await stored()).to.not.have.any.keys('grant', 'claim')
       expect(isUnconfirmed()).to.equal(false)
     })
 
     it('does so before it is recorded that the answer has left, and after the claim ran out', async () => {
       await claimed()
       await clock.advance(20_000)
-      await delivery.confirm(id, named('me'))
+      await delivery.confirm(id, named('me'), endOther)
       expect(await stored()).to.include({ delivery: 'delivered' })
     })
 
-    it('does nothing for an answer that another one has overtaken, and is asked again', async () => {
+    it('believes the first browser that shows up, and ends what others of its answers brought (SEC-7)', async () => {
       await sent()
       await clock.advance(5_000)
+      await sent('somebody else', 'newer')
+      await delivery.confirm(id, named('me'), endOther)
+      expect(await stored())
+        .to.include({ delivery: 'delivered' })
+        .and.not.have.any.keys('grant', 'claim')
+      expect(ended).to.deep.equal(['newer'])
+      expect(isUnconfirmed()).to.equal(false)
+    })
+
+    it('waits for an answer that is just being given, where its own was never recorded', async () => {
+      await claimed()
+      await clock.advance(10_000)
       await claimed('somebody else')
-      await delivery.confirm(id, named('me'))
+      await delivery.confirm(id, named('me'), endOther)
       expect(await stored()).to.deep.include({ delivery: 'undelivered', grant })
       expect(isUnconfirmed()).to.equal(true)
-      await delivery.confirm(id, named('somebody else'))
+      await delivery.confirm(id, named('somebody else'), endOther)
       expect(await stored()).to.include({ delivery: 'delivered' })
-      await delivery.confirm(id, named('me'))
+      await delivery.confirm(id, named('me'), endOther)
       expect(isUnconfirmed()).to.equal(false)
     })
 
@@ -272,27 +289,30 @@ describe('Delivery', () => {
       await sent()
       await clock.advance(5_000)
       await (await claimed('somebody else')).settle('released')
-      await delivery.confirm(id, named('me'))
+      await delivery.confirm(id, named('me'), endOther)
       expect(await stored())
         .to.include({ delivery: 'delivered' })
-        .and.not.have.any.keys('grant', 'arrival')
+        .and.not.have.any.keys('grant')
     })
 
     it('rejects when the store fails, and is asked again', async () => {
       await sent()
       store.failsRead = () => true
-      const outcome = await delivery.confirm(id, named('me')).catch((error) => error.code)
+      const outcome = await delivery.confirm(id, named('me'), endOther).catch((error) => error.code)
       expect(outcome).to.equal('ERR_CIBA_STORE_FAILED')
       expect(isUnconfirmed()).to.equal(true)
     })
 
     it('has nothing to do for a record that is gone, or once it has been done', async () => {
-      await delivery.confirm('gone', named('me'))
+      await delivery.confirm('gone', named('me'), endOther)
       expect(delivery.isUnconfirmed('gone', named('me'))).to.equal(false)
       await sent()
-      await Promise.all([delivery.confirm(id, named('me')), delivery.confirm(id, named('me'))])
+      await Promise.all([
+        delivery.confirm(id, named('me'), endOther),
+        delivery.confirm(id, named('me'), endOther),
+      ])
       const { length } = store.written
-      await delivery.confirm(id, named('me'))
+      await delivery.confirm(id, named('me'), endOther)
       expect(store.written).to.have.length(length)
     })
 
@@ -321,7 +341,7 @@ describe('Delivery', () => {
         const seen = waiting()
         await clock.advance(1_000)
         expect(seen.over).to.equal(false)
-        await (outcome === 'delivered' ? delivery.confirm(id, named('me')) : claim.settle(outcome))
+        await (outcome === 'delivered' ? delivery.confirm(id, named('me'), endOther) : claim.settle(outcome))
         await settle()
         const state = { delivery: outcome === 'released' ? 'undelivered' : outcome }
         expect(seen.transaction).to.include(state).and.not.have.property('claim')
@@ -364,7 +384,7 @@ describe('Delivery', () => {
       expect(await claim.renew()).to.equal(true)
       await settle()
       expect(seen.over).to.equal(false)
-      await delivery.confirm(id, named('me'))
+      await delivery.confirm(id, named('me'), endOther)
       await clock.advance(10_000)
       expect(seen.transaction).to.include({ delivery: 'delivered' })
     })

@@ -180,12 +180,12 @@ const ofTheHolder: Record<Situation, string> = {
   'ready, leased': '                        . . . . C R .  R P P P C D E F  . X  . . . . . .',
   'ready, approval': '                      . . . . C . P  . . . . C . . .  . X  . . . . . .',
   'ready, deadline passed': '               . . . . C . .  . . . . C . . .  E X  . . . . . .',
-  'complete, undelivered': '                . . . . . . .  . . . . . . . .  . .  C . . . . .',
+  'complete, undelivered': '                . . . . . . .  . . . . . . . .  . .  C . . C . .',
   'complete, claimed': '                    . . . . . . .  . . . . . . . .  . .  C C C C C .',
   'complete, claim ran out': '              . . . . . . .  . . . . . . . .  . .  C C C C C .',
   'complete, sent': '                       . . . . . . .  . . . . . . . .  . .  C C C C C .',
   'complete, sent and not heard of': '      . . . . . . .  . . . . . . . .  . .  C C C C C .',
-  'complete, sent and overtaken': '         . . . . . . .  . . . . . . . .  . .  . . . . . .',
+  'complete, sent and overtaken': '         . . . . . . .  . . . . . . . .  . .  . . . C . .',
   'complete, delivered': '                  . . . . . . .  . . . . . . . .  . .  . . . . . .',
   'complete, refused': '                    . . . . . . .  . . . . . . . .  . .  . . . . . .',
   'complete, approval': '                   . . . . . . .  . . . . . . . .  . .  . . . . . C',
@@ -207,9 +207,10 @@ const ofAStranger: Partial<Record<Situation, string>> = {
   'ready, held': '                          . . . . C . .  . . . . C . . .  . X  . . . . . .',
   'ready, leased': '                        . . . . C . .  . . . . C . . .  . X  . . . . . .',
   'complete, claimed': '                    . . . . . . .  . . . . . . . .  . .  . . . . . .',
-  'complete, claim ran out': '              . . . . . . .  . . . . . . . .  . .  C . . . . .',
+  'complete, claim ran out': '              . . . . . . .  . . . . . . . .  . .  C . . C . .',
   'complete, sent': '                       . . . . . . .  . . . . . . . .  . .  . . . . . .',
-  'complete, sent and not heard of': '      . . . . . . .  . . . . . . . .  . .  C . . . . .',
+  'complete, sent and not heard of': '      . . . . . . .  . . . . . . . .  . .  C . . C . .',
+  'complete, sent and overtaken': '         . . . . . . .  . . . . . . . .  . .  . . . . . .',
 }
 
 describe('transition()', () => {
@@ -283,14 +284,24 @@ describe('transition()', () => {
     expect(transition(taken, { type: 'delivered', holder }, now)).to.equal(undefined)
   })
 
-  it('remembers the session in which an answer left, until it is settled (SEC-7)', () => {
+  it('remembers the sessions in which answers left (SEC-7)', () => {
     const until = now + 60_000
     const claimed = { ...complete, claim: lease }
     const sent = after(claimed, { type: 'sent', ...arrival, until })
     expect(sent).to.deep.equal({ ...complete, claim: { holder, until }, arrival })
     expect(after(sent, { type: 'released', holder })).to.deep.equal({ ...complete, arrival })
-    expect(after(sent, { type: 'delivered', holder })).to.deep.equal({ ...settled, delivery: 'delivered' })
-    expect(after(sent, { type: 'refused', holder })).to.deep.equal({ ...settled, delivery: 'refused' })
+    for (const type of ['delivered', 'refused'] as const) {
+      expect(after(sent, { type, holder })).to.deep.equal({ ...settled, arrival, delivery: type })
+    }
+    const next = { ...arrival, holder: 'other', to: 'newer' }
+    const again = after(
+      { ...complete, arrival, claim: { holder: 'other', until } },
+      { type: 'sent', ...next, until },
+    )
+    expect(again).to.deep.include({ arrival: next, earlier: [arrival] })
+    expect(after(again, { type: 'sent', ...next, until }), 'said twice').to.deep.include({
+      earlier: [arrival],
+    })
     const broken = after(claimed, { type: 'sent', holder, to: 'new', until })
     expect(broken).to.have.property('arrival').that.deep.equals({ holder, to: 'new' })
   })
