@@ -11,7 +11,7 @@ import { faultStage, type Stage, Visitor } from '../support/fault-stage.ts'
 import { until } from '../support/web.ts'
 
 const { SEED, PROCESS_LOGINS } = process.env
-const logins = Number(PROCESS_LOGINS ?? 120)
+const logins = Number(PROCESS_LOGINS ?? 80)
 const seed = Number(SEED ?? 1)
 const stormMs = Math.max(12_000, logins * 100)
 /** Longer than any lease: the token request's 30 seconds, the checks' 6, and 5 more. */

@@ -15,7 +15,7 @@ import { type Outcome, runWorld } from '../support/chaos-world.ts'
 
 const loginsPerRun = 25
 const { SEED, LOGINS } = process.env
-const logins = Number(LOGINS ?? 5_000)
+const logins = Number(LOGINS ?? 3_000)
 const firstSeed = Number(SEED ?? 20_260_101)
 const runs = Math.ceil(logins / loginsPerRun)
 
