@@ -70,14 +70,23 @@ function answer(res: Response, notified: Notified, isPush: boolean): void {
 
 /** Several `Authorization` headers are as good as none [PING-2]; Node shows only the first in `headers`. */
 function tokenOf(req: Request, notifications: Notifications): string | undefined {
-  const several = (req.headersDistinct['authorization']?.length ?? 0) > 1
-  if (!several) return notifications.verify(req.headers.authorization)
+  if (!hasSeveral(req, 'authorization')) return notifications.verify(req.headers.authorization)
   notifications.refuse(undefined)
   return undefined
 }
 
+/** Not by `headersDistinct`, which sorts all headers for whoever sends forged pings. */
+function hasSeveral({ rawHeaders }: Request, name: string): boolean {
+  let count = 0
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const one = rawHeaders[at] as string
+    if (one.length === name.length && one.toLowerCase() === name) count += 1
+  }
+  return count > 1
+}
+
 /** One answer for every kind of bad token [PING-4]. */
 function refuse(res: Response): void {
-  res.set('WWW-Authenticate', 'Bearer')
+  res.setHeader('WWW-Authenticate', 'Bearer')
   sendEmpty(res, 401)
 }
