@@ -4,7 +4,7 @@
 
 import { type CibaClientOptions, clientOptionNames } from './client-options.ts'
 import { type Core, createCore } from './core.ts'
-import { CibaError, invalidOption } from './errors.ts'
+import { CibaError, closed, invalidOption } from './errors.ts'
 import type { IdTokenClaims, TokenSet } from './grant.ts'
 import { object, refuseUnknownOptions } from './option-checks.ts'
 import { resolveClientOptions } from './options.ts'
@@ -107,14 +107,9 @@ export function createCibaClient(options: CibaClientOptions = {}): CibaClient {
   async function look(id: string, timeoutMs: number, signal?: AbortSignal): Promise<ClientStatus> {
     signal?.throwIfAborted()
     const transaction = await flow.wait(id, { owner, timeoutMs, ...(signal && { signal }) })
-    if (!transaction) throw unknown()
+    if (!transaction) throw core.missing()
     if (isOpen(transaction)) signal?.throwIfAborted()
     return statusOf(transaction)
-  }
-
-  /** A store of our own is empty after `close()`, which says nothing about the handle. */
-  function unknown(): CibaError {
-    return flow.closing && core.options.ownsStore ? closed() : unknownTransaction()
   }
 
   async function statusOf(transaction: Transaction): Promise<ClientStatus> {
@@ -140,7 +135,7 @@ export function createCibaClient(options: CibaClientOptions = {}): CibaClient {
       return status
     },
     async cancel(id) {
-      if (!(await flow.cancel(id, owner))) throw unknown()
+      if (!(await flow.cancel(id, owner))) throw core.missing()
     },
     async notify(authorization, body) {
       const id = flow.notifications.verify(authorization)
@@ -159,7 +154,3 @@ export function createCibaClient(options: CibaClientOptions = {}): CibaClient {
 }
 
 const refused = { verdict: 'unauthorized' } as const
-
-function closed(): CibaError {
-  return new CibaError('ERR_CIBA_CLOSED', 'the client has been closed')
-}

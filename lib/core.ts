@@ -4,6 +4,7 @@
  */
 
 import { type Clock, systemClock } from './clock.ts'
+import { type CibaError, closed } from './errors.ts'
 import { Flow } from './flow.ts'
 import type { Grant, TokenSet } from './grant.ts'
 import { Jobs } from './jobs.ts'
@@ -29,6 +30,7 @@ import { recordSealer } from './record.ts'
 import { RefreshLeases } from './refresh-leases.ts'
 import { sealer } from './seal.ts'
 import { type SealedKeys, sealedKeys } from './sealed-keys.ts'
+import { unknownTransaction } from './status.ts'
 import { TokenKeeper } from './token-keeper.ts'
 
 /** A flow with its surroundings. */
@@ -47,6 +49,11 @@ export interface Core {
   readonly dpopKeys: SealedKeys
   /** Checks `request` on top of the `authorizationParams` option; see {@link checkAuthenticationRequest}. */
   check(request: AuthenticationRequest): CheckedRequest
+  /**
+   * What there is to say of a transaction that was not found. A store of our own is empty after `close()`, which says nothing
+   * about the handle.
+   */
+  missing(): CibaError
   /** Makes a name for a value that a limiter may store: it says nothing about the value, on no instance. */
   readonly pseudonymKey: Uint8Array
   /** Lets waiting callers go, follows token requests to their end, and leaves nothing running. */
@@ -103,7 +110,7 @@ export function createCore(options: ResolvedClientOptions): Core {
     tokenTimeoutMs,
     validationTimeoutMs,
   })
-  let closed: Promise<void> | undefined
+  let closing: Promise<void> | undefined
   return {
     options,
     flow,
@@ -127,15 +134,16 @@ export function createCore(options: ResolvedClientOptions): Core {
       if (profile) requireContext(checked)
       return checked
     },
+    missing: () => (flow.closing && options.ownsStore ? closed() : unknownTransaction()),
     pseudonymKey: keys[0].pseudonym,
     close() {
-      closed ??= (async () => {
+      closing ??= (async () => {
         await Promise.all([flow.close(), keeper.close()])
         await jobs.ended()
         await connection.close()
         if (options.ownsStore) await Promise.all([store.close?.(), marksStore.close?.()])
       })()
-      return closed
+      return closing
     },
   }
 }

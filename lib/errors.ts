@@ -158,6 +158,11 @@ export async function asStoreFailure<Result>(act: () => Promise<Result>): Promis
   }
 }
 
+/** Nothing new begins any more. */
+export function closed(): CibaError {
+  return new CibaError('ERR_CIBA_CLOSED', 'the client has been closed')
+}
+
 /** What went wrong with the store, as the caller's error. */
 export function storeFailure(cause: unknown): CibaError {
   if (cause instanceof CibaError) return cause

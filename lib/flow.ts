@@ -19,7 +19,7 @@ import type { StopSignal } from './clock.ts'
 import { Decoys } from './decoy.ts'
 import { type Claim, Delivery, type DeliveryName } from './delivery.ts'
 import { Doorbell } from './doorbell.ts'
-import { CibaError, RequestRefusedError } from './errors.ts'
+import { CibaError, closed, RequestRefusedError } from './errors.ts'
 import { publish } from './events.ts'
 import { Jobs } from './jobs.ts'
 import type { Entry } from './ledger.ts'
@@ -37,8 +37,6 @@ import {
   type TransactionEvent,
 } from './transaction.ts'
 import { Waiter, type WaitOptions } from './waiter.ts'
-
-export type { StopSignal }
 
 const debug = createDebug('express-ciba:flow')
 
@@ -107,7 +105,7 @@ export class Flow {
    * Rejects with a {@link CibaError}; see {@link Op} for those of the protocol.
    */
   async start(request: CheckedRequest, options: StartOptions): Promise<Transaction> {
-    if (this.closing) throw new CibaError('ERR_CIBA_CLOSED', 'the client has been closed')
+    if (this.closing) throw closed()
     return this.#jobs.run(() => this.#start(request, options))
   }
 

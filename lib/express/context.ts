@@ -3,11 +3,10 @@
  */
 
 import type { Request, Response } from 'express'
-import { CibaError } from '../errors.ts'
 import type { IdTokenClaims, JsonValue, TokenSet } from '../grant.ts'
 import type { AuthenticationRequest } from '../protocol/authentication-request.ts'
 import type { UserInfo } from '../protocol/resource.ts'
-import { type EndedStatus, type PendingStatus, pendingStatus, unknownTransaction } from '../status.ts'
+import { type EndedStatus, type PendingStatus, pendingStatus } from '../status.ts'
 import { type Approval, type ApprovalRequest, requestApproval, useApproval } from './approval.ts'
 import { pollForLogin } from './login.ts'
 import { loginOf, ownerOf } from './session.ts'
@@ -96,22 +95,16 @@ export class RequestContext {
     const standing = await holds.run(ownerOf(this.#req), longestMs, (waitMs) =>
       pollForLogin(this.#parts, this.#req, this.#res, transaction, waitMs),
     )
-    if (!standing) throw this.#missing()
+    if (!standing) throw this.#parts.core.missing()
     if (standing.status === 'pending') return pendingStatus(standing.transaction, flow.now())
     return { transaction, ...standing }
-  }
-
-  /** A store of our own is empty after close(), which says nothing about the handle. */
-  #missing(): CibaError {
-    const { core, flow } = this.#parts
-    return flow.closing && core.options.ownsStore ? closed() : unknownTransaction()
   }
 
   /** Stops waiting for a transaction of this session; the person's device may still show it. Rejects as `poll`. */
   async cancel(transaction: string): Promise<void> {
     const owner = ownerOf(this.#req)
     const found = owner !== undefined && (await this.#parts.flow.cancel(transaction, owner))
-    if (!found) throw this.#missing()
+    if (!found) throw this.#parts.core.missing()
   }
 
   /**
@@ -184,8 +177,4 @@ export class RequestContext {
     const endSessionURL = await logout(core, this.#req, atTheOp)
     return endSessionURL === undefined ? {} : { endSessionURL }
   }
-}
-
-function closed(): CibaError {
-  return new CibaError('ERR_CIBA_CLOSED', 'the client has been closed')
 }

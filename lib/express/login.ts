@@ -5,11 +5,12 @@
 
 import createDebug from 'debug'
 import type { Request, Response } from 'express'
+import { type StopSignal, systemClock, within } from '../clock.ts'
 import type { Core } from '../core.ts'
 import type { Claim } from '../delivery.ts'
 import { CibaError } from '../errors.ts'
 import { publish } from '../events.ts'
-import type { Flow, StopSignal } from '../flow.ts'
+import type { Flow } from '../flow.ts'
 import { isArriving, shortId, type Transaction } from '../transaction.ts'
 import { clientErrorStatus } from './answers.ts'
 import type { AuthenticationResult, ResolvedOptions } from './options.ts'
@@ -23,7 +24,6 @@ import {
   originOf,
   ownerOf,
 } from './session.ts'
-import { within } from './within.ts'
 
 const debug = createDebug('express-ciba:login')
 
@@ -240,5 +240,5 @@ export async function confirmLogin(
     await flow.confirm(login.transaction, origin, (session) => endSession(req, session))
   }
   const confirmed = confirm().catch((fault: Error) => debug('not confirmed: %s', fault.message))
-  await within(confirmPatienceMs, confirmed)
+  await within(systemClock, confirmPatienceMs, confirmed, undefined)
 }

@@ -4,6 +4,7 @@
  */
 
 import type { Request } from 'express'
+import { systemClock, within } from '../clock.ts'
 import type { Core } from '../core.ts'
 import { CibaError } from '../errors.ts'
 import { publish } from '../events.ts'
@@ -11,7 +12,6 @@ import type { Grant, HeldGrant } from '../grant.ts'
 import type { GrantHolder } from '../token-keeper.ts'
 import { shortId } from '../transaction.ts'
 import { adoptLogin, type Login, loginOf, signOut, storedLoginOf, storeLogin } from './session.ts'
-import { within } from './within.ts'
 
 type TokenParts = Pick<Core, 'keeper' | 'tokens' | 'dpopKeys' | 'revoke'>
 
@@ -88,8 +88,8 @@ export async function logout(
   })
   const url = atTheOp && core.tokens.endSessionURL(tokens, atTheOp.postLogoutRedirect)
   const [endSessionURL] = await Promise.all([
-    within(revocationPatienceMs, url ?? Promise.resolve(undefined)),
-    within(revocationPatienceMs, revoked),
+    within(systemClock, revocationPatienceMs, url ?? Promise.resolve(undefined), undefined),
+    within(systemClock, revocationPatienceMs, revoked, undefined),
   ])
   return endSessionURL
 }
